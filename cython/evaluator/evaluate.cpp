@@ -1,0 +1,112 @@
+// Neighbours -> energies of centres and their gradients. SPDX-License-Identifier: BSD-3-Clause
+#include <algorithm>
+#include <exception>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "blas.hpp"
+#include "pair_term.hpp"
+#include "soap_batch.hpp"
+#include "sparse_kernel.hpp"
+
+namespace soapgap {
+
+Workspace::Workspace(int n_threads) : data_(new WorkspaceData) {
+  make_blas_serial();
+  data_->threads.resize(static_cast<std::size_t>(std::max(1, n_threads)));
+}
+Workspace::~Workspace() = default;
+int Workspace::n_threads() const { return static_cast<int>(data_->threads.size()); }
+
+namespace {
+
+// An exception may not leave an OpenMP region: the first one is kept and thrown after it.
+class FirstError {
+ public:
+  template <class Function>
+  void guard(Function f) {
+    try {
+      f();
+    } catch (...) {
+#pragma omp critical(soapgap_first_error)
+      if (!error_) error_ = std::current_exception();
+    }
+  }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  std::exception_ptr error_;
+};
+
+int thread_number() {
+#ifdef _OPENMP
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+
+void evaluate_batch(const SoapTerm &term, const Neighbours &nb, const std::int64_t *centres, int n, ThreadBuffers &b,
+                    double *energies, double *gradients) {
+  forward(term, nb, centres, n, b);
+  double *e = b.energies.reserve(n);
+  std::fill(e, e + n, 0.0);
+  double *de_dx = gradients ? b.de_dx.reserve(n * term.n_features) : nullptr;
+  sparse_kernel(term, b.x.data(), n, b.kernel, e, de_dx);
+  if (gradients) backward(term, n, b, gradients);
+  for (int i = 0; i < n; ++i) energies[centres[i]] += e[i];
+}
+
+// Every batch writes to its own centres and their own pairs, so threads share nothing.
+void evaluate_soap(const SoapTerm &term, WorkspaceData &w, const Neighbours &nb, double *energies, double *gradients) {
+  const std::vector<std::int64_t> centres = centres_of(nb, term.centre);
+  const std::int64_t size = batch_size(nb.n_centres);
+  const std::int64_t n = static_cast<std::int64_t>(centres.size()), n_batches = (n + size - 1) / size;
+  FirstError error;
+#pragma omp parallel for schedule(dynamic) num_threads(static_cast<int>(w.threads.size()))
+  for (std::int64_t batch = 0; batch < n_batches; ++batch)
+    error.guard([&] {
+      const std::int64_t first = batch * size;
+      evaluate_batch(term, nb, centres.data() + first, static_cast<int>(std::min(size, n - first)),
+                     w.threads[thread_number()], energies, gradients);
+    });
+  error.rethrow();
+}
+
+}  // namespace
+
+void evaluate(const Model &model, Workspace &workspace, const Neighbours &nb, double *energies, double *gradients) {
+  const ModelData &m = model.data();
+  for (std::int64_t i = 0; i < nb.n_centres; ++i)
+    energies[i] = nb.centre_species[i] < 0 ? 0.0 : m.e0[nb.centre_species[i]];
+  if (nb.n_centres == 0) return;
+  if (gradients) std::fill(gradients + 3 * nb.offsets[0], gradients + 3 * nb.offsets[nb.n_centres], 0.0);
+  for (const TermPlace &place : m.terms) {
+    if (place.kind == TermPlace::soap)
+      evaluate_soap(m.soap_terms[place.index], workspace.data(), nb, energies, gradients);
+    else
+      for (std::int64_t i = 0; i < nb.n_centres; ++i)
+        add_pair_term(m.pair_terms[place.index], nb, i, energies + i, gradients);
+  }
+}
+
+void add_forces(const Neighbours &nb, const double *gradients, const std::int64_t *centre_atom,
+                const std::int64_t *neighbour_atom, double *forces, double *virial) {
+  for (std::int64_t i = 0; i < nb.n_centres; ++i) {
+    double *own = forces + 3 * centre_atom[i];
+    for (std::int64_t p = nb.offsets[i]; p < nb.offsets[i + 1]; ++p) {
+      const double *g = gradients + 3 * p, *r = nb.vectors + 3 * p;
+      double *other = forces + 3 * neighbour_atom[p];
+      for (int a = 0; a < 3; ++a) {
+        own[a] += g[a];
+        other[a] -= g[a];
+        for (int c = 0; c < 3; ++c) virial[3 * a + c] -= r[a] * g[c];
+      }
+    }
+  }
+}
+
+}  // namespace soapgap

@@ -1,0 +1,27 @@
+// The hot loops of one centre, chosen once for the CPU we run on. SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "density_expansion.hpp"
+#include "power_spectrum.hpp"
+
+namespace soapgap {
+
+struct Kernels {
+  const char *name;  // "baseline", "avx2", "avx512"
+  std::ptrdiff_t (*expansion_scratch)(const DensityBasis &, int n);
+  void (*expand_density)(const DensityBasis &, const Environment &, double *scratch, double *c);
+  void (*pull_back_density)(const DensityBasis &, const Environment &, const double *g, double *scratch,
+                            double *gradients);
+  // dc[xyz][n_lm][n_padded] = d(R_nl Y_lm)/dr of neighbour j of the environment
+  void (*neighbour_derivative)(const DensityBasis &, const Environment &, int j, double *scratch, double *dc);
+  void (*power_spectrum)(const PowerSpectrum &, const double *c, double *scratch, double *p);
+  void (*pull_back_power_spectrum)(const PowerSpectrum &, const double *c, const double *dp, double *scratch,
+                                   double *g);
+  void (*power_spectrum_tangent)(const PowerSpectrum &, const double *c, const double *dc, int n_padded, int n_max,
+                                 int channel, double *scratch, double *dp);
+};
+
+// The fastest set this CPU has; SOAPGAP_ISA=baseline|avx2|avx512 in the environment asks for a lesser one (for tests).
+const Kernels &kernels();
+
+}  // namespace soapgap

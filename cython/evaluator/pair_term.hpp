@@ -1,0 +1,12 @@
+// Terms that depend on one distance: e_i = sum_j V(r_ij). SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "model_file.hpp"
+#include "soapgap.hpp"
+
+namespace soapgap {
+
+// Adds V to the centre's energy and dV/dr_ij to its gradients (null: energies only).
+void add_pair_term(const PairTerm &, const Neighbours &, std::int64_t centre, double *energy, double *gradients);
+
+}  // namespace soapgap

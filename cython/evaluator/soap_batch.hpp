@@ -1,0 +1,26 @@
+// The forward and backward halves of a SOAP term for one batch of centres. SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "model_file.hpp"
+#include "soapgap.hpp"
+#include "workspace.hpp"
+
+namespace soapgap {
+
+// Centres of one species are worked on together, so that the kernel is two matrix products. The size depends on the number
+// of centres alone, never on the threads: so does the result.
+int batch_size(std::int64_t n_centres);
+
+// Centres of the term's species, in the order of the list.
+std::vector<std::int64_t> centres_of(const Neighbours &, int species);
+
+// Neighbours -> c -> x for n centres: leaves environments, coefficients, x and norms (|p|) in the buffers.
+void forward(const SoapTerm &, const Neighbours &, const std::int64_t *centres, int n, ThreadBuffers &);
+
+// de/dx (of the buffers) -> de/dp -> de/dc -> adds de/dr_ij to gradients.
+void backward(const SoapTerm &, int n, ThreadBuffers &, double *gradients);
+
+// (v - x (x . v)) / |p|, which turns a derivative with respect to x into one with respect to p, and dp into dx alike.
+void project_out(const SoapTerm &, const double *x, double norm, const double *v, double *out);
+
+}  // namespace soapgap

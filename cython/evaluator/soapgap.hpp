@@ -1,0 +1,105 @@
+// soapgap: the public surface of the evaluator. SPDX-License-Identifier: BSD-3-Clause
+//
+// A model is read once, from bytes; `evaluate` turns flat neighbour arrays into energies of centres and
+// their derivatives with respect to the neighbour vectors. Everything else is a host's business.
+//
+// Conventions (stated here, once)
+//   units       energies eV, lengths Angstrom, gradients eV/Angstrom, virials eV
+//   vectors     r_ij = r_j - r_i, one for every periodic image j of a neighbour of centre i (a full list)
+//   energy      E = sum_i e_i, e_i the energy of centre i
+//   gradients   g_ij = d e_i / d r_ij
+//   forces      F_i += g_ij,  F_j -= g_ij
+//   virial      W_ab -= r_ij,a g_ij,b  =  -dE/d(strain_ab); a positive trace wants to expand
+//   species     an index into Model::species(); -1 means "not a species of this model": such a centre has no
+//               energy, such a neighbour is not seen
+//   harmonics   real Y_lm, ordered l = 0..l_max, then m = -l..l
+//   channels    I = (neighbour species) * n_max + n, n = 0..n_max-1
+//   features    p_l,IJ with l slowest, then I, then J = 0..I (fastest); length (l_max+1) N (N+1) / 2
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace soapgap {
+
+// Any failure: a message that says what, what was got, what was expected and what to do.
+class Error : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct ModelData;       // tables, sparse points, weights (model_file.hpp)
+struct WorkspaceData;   // per-thread buffers (evaluate.cpp)
+
+// An immutable model. Copies share the data; safe to use from many threads.
+class Model {
+ public:
+  // Reads a whole model file from memory, checks it (structure, versions, checksum, finite numbers).
+  static Model from_bytes(const char *bytes, std::size_t n_bytes);
+
+  const std::vector<std::string> &species() const;   // chemical symbols
+  int species_index(const std::string &symbol) const; // -1 if absent
+  double cutoff() const;                              // Angstrom; the largest of all terms
+  int n_terms() const;
+  const std::string &metadata() const;                // the canonical JSON string of the file
+  const ModelData &data() const { return *data_; }
+
+ private:
+  std::shared_ptr<const ModelData> data_;
+};
+
+// Neighbours of n_centres centres in compressed rows: those of centre i are entries offsets[i] .. offsets[i+1]-1.
+struct Neighbours {
+  std::int64_t n_centres = 0;
+  const std::int32_t *centre_species = nullptr;     // [n_centres]
+  const std::int64_t *offsets = nullptr;            // [n_centres + 1], offsets[0] may be non-zero
+  const std::int32_t *neighbour_species = nullptr;  // [offsets[n_centres]]
+  const double *vectors = nullptr;                  // [offsets[n_centres]][3] r_ij in Angstrom; r >= cutoff contributes nothing
+};
+
+// Buffers that calls reuse, for up to n_threads threads. One evaluate at a time per workspace.
+class Workspace {
+ public:
+  explicit Workspace(int n_threads = 1);
+  ~Workspace();
+  Workspace(const Workspace &) = delete;
+  Workspace &operator=(const Workspace &) = delete;
+  int n_threads() const;
+  WorkspaceData &data() { return *data_; }
+
+ private:
+  std::unique_ptr<WorkspaceData> data_;
+};
+
+// energies[n_centres] and gradients[n_pairs][3] are overwritten (rows of absent or distant neighbours with zeros).
+// The result does not depend on the number of threads. gradients may be null: energies only.
+void evaluate(const Model &, Workspace &, const Neighbours &, double *energies, double *gradients);
+
+// Adds what the pair gradients mean for atoms: forces[n_atoms][3] += and virial[9] (row-major W_ab) +=.
+// centre_atom[n_centres] and neighbour_atom[n_pairs] are indices of atoms.
+void add_forces(const Neighbours &, const double *gradients, const std::int64_t *centre_atom,
+                const std::int64_t *neighbour_atom, double *forces, double *virial);
+
+// ---- what training and tests need, for one `soap` term of the model -------------------------------------------
+// All rows are for the centres whose species is the term's, in the order of the list.
+
+std::int64_t n_features(const Model &, int term);
+
+// Density coefficients c[row][lm][channel], overwritten.
+void density_coefficients(const Model &, Workspace &, int term, const Neighbours &, double *c);
+
+// Features x[row][n_features] = p / |p| (p itself if the term is not normalised; 0 where |p| = 0), overwritten.
+void features(const Model &, Workspace &, int term, const Neighbours &, double *x);
+
+// Rows of the design matrix of one structure: k_s = sum over centres of delta^2 (x . X_s)^zeta for every sparse point
+//   energy_row[n_sparse]            k_s
+//   gradient_rows[3 n_atoms][n_sparse]  dk_s / dR_{atom,xyz}          (null: not made)
+//   strain_rows[6][n_sparse]        dk_s / d strain, xx yy zz yz xz xy, symmetrised   (null: not made)
+// All are added to. Runs on the calling thread; use one workspace per thread.
+void kernel_rows(const Model &, Workspace &, int term, const Neighbours &, const std::int64_t *centre_atom,
+                 const std::int64_t *neighbour_atom, double *energy_row, double *gradient_rows, double *strain_rows);
+
+}  // namespace soapgap

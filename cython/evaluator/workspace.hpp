@@ -1,0 +1,22 @@
+// Buffers of one thread. SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <vector>
+
+#include "buffer.hpp"
+#include "environment.hpp"
+
+namespace soapgap {
+
+struct ThreadBuffers {
+  EnvironmentBatch environments;
+  Buffer scratch, coefficients, x, norms, kernel, de_dx, de_dp, de_dc, energies;
+  Buffer dc, rows, row_kernel;  // kernel_rows only
+  std::vector<std::int64_t> slot_of_atom, atom_of_slot;
+};
+
+struct WorkspaceData {
+  std::vector<ThreadBuffers> threads;
+};
+
+}  // namespace soapgap

@@ -1,0 +1,50 @@
+"""The ASE host."""
+
+from typing import ClassVar
+
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from soapgap.potential import Potential
+
+__all__ = ["SoapGAP"]
+
+
+class SoapGAP(Calculator):
+    """ASE calculator of a soapgap model.
+
+    Parameters
+    ----------
+    model : str, Path or soapgap.Model
+        The model file.
+    skin : float
+        Angstrom; the neighbour list is kept until an atom has moved by half of it. 0 makes a new list every time.
+    n_threads : int, optional
+        Default: OMP_NUM_THREADS, or all cores (1 under an MPI launcher).
+
+    Notes
+    -----
+    Units are ASE's: energy and energies in eV, forces in eV/Angstrom, stress = (1/V) dE/dstrain = -W/V in
+    eV/Angstrom^3 (xx, yy, zz, yz, xz, xy), for structures with a cell of non-zero volume.
+
+    Examples
+    --------
+    >>> atoms.calc = soapgap.SoapGAP("silicon.safetensors")
+    >>> atoms.get_potential_energy(), atoms.get_stress()
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    nolabel = True
+
+    def __init__(self, model, skin: float = 0.5, n_threads: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.potential = Potential(model, n_threads=n_threads, skin=skin)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=tuple(all_changes)):
+        """Compute everything at once; one pass gives it all."""
+        super().calculate(atoms, properties, system_changes)
+        result = self.potential.compute(self.atoms)
+        self.results = {"energy": result.energy, "free_energy": result.energy, "energies": result.energies,
+                        "forces": result.forces}
+        if self.atoms.cell.rank == 3:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(-result.virial / self.atoms.get_volume())

@@ -1,0 +1,73 @@
+"""The command line: `soapgap fit | evaluate | info | drive | doctor | demo`.
+
+Every command is a thin door: it imports its room when it is called, so that `soapgap --help` is quick. What a user did
+wrong is one line on standard error and exit status 2; everything else that escapes is a defect and shows its traceback.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soapgap import __version__
+from soapgap.errors import SoapGAPError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="SOAP-GAP interatomic potentials: train them, and run them in LAMMPS, i-PI and ASE.")
+
+
+def _version(wanted: bool):
+    if wanted:
+        print(f"soapgap {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                                help="Print the version and leave.")] = False):
+    pass
+
+
+@app.command()
+def info(model: Annotated[Path, typer.Argument(help="Model file.")]):
+    """Show what is in a model file: terms, checksum, training data, errors, and the command that made it."""
+    from soapgap.info import print_info
+
+    print_info(model)
+
+
+@app.command()
+def evaluate(model: Annotated[Path, typer.Argument(help="Model file.")],
+             structures: Annotated[Path, typer.Argument(help="Structures in any format that ASE reads.")],
+             output: Annotated[Path, typer.Argument(help="Extended XYZ to write: energy, forces, virial.")],
+             threads: Annotated[int | None, typer.Option(help="Threads; default all cores.")] = None):
+    """Energies, forces and virials of structures, written to an extended XYZ file."""
+    from soapgap.evaluation import evaluate_file
+
+    evaluate_file(model, structures, output, threads)
+
+
+def _register_rooms():
+    from soapgap.demo.command import demo
+    from soapgap.ipi.command import drive
+    from soapgap.lammps import doctor_command
+    from soapgap.training.command import fit
+
+    app.command()(fit)
+    app.command()(drive)
+    app.command(name="doctor")(doctor_command)
+    app.command()(demo)
+
+
+def main():
+    """Entry point of the `soapgap` program."""
+    _register_rooms()
+    try:
+        app()
+    except SoapGAPError as error:
+        print(f"soapgap: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("soapgap: interrupted", file=sys.stderr)
+        sys.exit(130)

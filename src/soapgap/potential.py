@@ -1,0 +1,74 @@
+"""A model made ready to compute: what the ASE and i-PI hosts share."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from soapgap.errors import InputError
+from soapgap.model import Model
+from soapgap.neighbours import NeighbourCache
+
+__all__ = ["Potential", "Result", "default_threads"]
+
+#: Set by the MPI launchers of MPICH, Open MPI, Slurm and Intel MPI in every rank.
+_MPI_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")
+
+
+def default_threads() -> int:
+    """OMP_NUM_THREADS if set; 1 under an MPI launcher; otherwise all cores this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    if any(name in os.environ for name in _MPI_SIZE_VARIABLES):
+        return 1
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass
+class Result:
+    """Energy (eV), energies of the atoms (eV), forces (eV/Angstrom) and virial W = -dE/dstrain (eV, 3 x 3)."""
+
+    energy: float
+    energies: np.ndarray
+    forces: np.ndarray
+    virial: np.ndarray
+
+
+class Potential:
+    """Energy, forces and virial of structures.
+
+    Parameters
+    ----------
+    model : Model, str or Path
+    n_threads : int, optional
+        Default: see `default_threads`.
+    skin : float
+        Angstrom. With a skin the neighbour list of the last structure is kept until it must be renewed.
+    """
+
+    def __init__(self, model, n_threads: int | None = None, skin: float = 0.0):
+        if not isinstance(model, Model):
+            model = Model.load(Path(model))
+        if not (np.isfinite(skin) and skin >= 0.0):
+            raise InputError(f"skin = {skin}, expected a length of 0 Angstrom or more")
+        self.model = model
+        self.evaluator = model.evaluator(n_threads or default_threads())
+        self.species, self.cutoff = self.evaluator.species, self.evaluator.cutoff
+        self.neighbours = NeighbourCache(self.cutoff, self.species, skin)
+
+    def compute(self, atoms: Atoms) -> Result:
+        """Evaluate one structure.
+
+        Raises
+        ------
+        InputError
+            For elements that the model does not know, positions that are not finite, a periodic direction without a
+            cell vector.
+        """
+        pairs = self.neighbours.update(atoms)
+        energies, gradients = self.evaluator.evaluate(pairs)
+        forces, virial = self.evaluator.forces_and_virial(pairs, gradients)
+        return Result(float(energies.sum()), energies, forces, virial)
