@@ -24,7 +24,7 @@ cdef class Evaluator:
     model : bytes
         The content of a model file.
     n_threads : int
-        OpenMP threads of `evaluate`. Results do not depend on it.
+        OpenMP threads of `evaluate`. Two runs with the same number give the same bits.
 
     Raises
     ------

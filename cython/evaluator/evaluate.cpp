@@ -63,8 +63,8 @@ void evaluate_batch(const SoapTerm &term, const Neighbours &nb, const std::int64
 // Every batch writes to its own centres and their own pairs, so threads share nothing.
 void evaluate_soap(const SoapTerm &term, WorkspaceData &w, const Neighbours &nb, double *energies, double *gradients) {
   const std::vector<std::int64_t> centres = centres_of(nb, term.centre);
-  const std::int64_t size = batch_size(nb.n_centres);
-  const std::int64_t n = static_cast<std::int64_t>(centres.size()), n_batches = (n + size - 1) / size;
+  const std::int64_t n = static_cast<std::int64_t>(centres.size());
+  const std::int64_t size = batch_size(n, static_cast<int>(w.threads.size())), n_batches = (n + size - 1) / size;
   FirstError error;
 #pragma omp parallel for schedule(dynamic) num_threads(static_cast<int>(w.threads.size()))
   for (std::int64_t batch = 0; batch < n_batches; ++batch)

@@ -20,7 +20,7 @@ const SoapTerm &soap_term(const Model &model, int term) {
 template <class Function>
 void for_each_centre(const SoapTerm &term, Workspace &workspace, const Neighbours &nb, Function f) {
   const std::vector<std::int64_t> centres = centres_of(nb, term.centre);
-  const std::int64_t n = static_cast<std::int64_t>(centres.size()), size = batch_size(n);
+  const std::int64_t n = static_cast<std::int64_t>(centres.size()), size = batch_size(n, 1);
   ThreadBuffers &b = workspace.data().threads[0];
   for (std::int64_t first = 0; first < n; first += size) {
     const int m = static_cast<int>(std::min(size, n - first));

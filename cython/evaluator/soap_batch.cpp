@@ -8,9 +8,9 @@
 
 namespace soapgap {
 
-int batch_size(std::int64_t n_centres) {
-  const std::int64_t wanted = (n_centres / 8 + 7) / 8 * 8;  // at least eight batches, so that threads share the work
-  return static_cast<int>(std::min<std::int64_t>(64, std::max<std::int64_t>(16, wanted)));
+int batch_size(std::int64_t n_centres, int n_threads) {
+  const std::int64_t full = 64, share = (n_centres / n_threads + 7) / 8 * 8;
+  return static_cast<int>(std::min(full, std::max<std::int64_t>(8, share)));
 }
 
 std::vector<std::int64_t> centres_of(const Neighbours &nb, int species) {

@@ -7,9 +7,9 @@
 
 namespace soapgap {
 
-// Centres of one species are worked on together, so that the kernel is two matrix products. The size depends on the number
-// of centres alone, never on the threads: so does the result.
-int batch_size(std::int64_t n_centres);
+// Centres of one species are worked on together, so that the kernel is two matrix products: as many as make those
+// products run at full speed, fewer where threads would otherwise have nothing to do.
+int batch_size(std::int64_t n_centres, int n_threads);
 
 // Centres of the term's species, in the order of the list.
 std::vector<std::int64_t> centres_of(const Neighbours &, int species);

@@ -75,7 +75,7 @@ class Workspace {
 };
 
 // energies[n_centres] and gradients[n_pairs][3] are overwritten (rows of absent or distant neighbours with zeros).
-// The result does not depend on the number of threads. gradients may be null: energies only.
+// For a given number of threads the result is the same bit for bit, however they are scheduled. gradients may be null: energies only.
 void evaluate(const Model &, Workspace &, const Neighbours &, double *energies, double *gradients);
 
 // Adds what the pair gradients mean for atoms: forces[n_atoms][3] += and virial[9] (row-major W_ab) +=.

@@ -74,8 +74,7 @@ def _periodic_pairs(atoms: Atoms, cutoff: float):
     box = complete_cell(np.where(pbc[:, None], cell, 0.0)) if not pbc.all() else cell
     search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
     i, j, shift = search.compute(points=positions, box=box, periodic=pbc, quantities="ijS")
-    order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], j, i))  # one order, whatever the search did
-    return i[order].astype(np.int64), j[order].astype(np.int64), shift[order].astype(np.float64) @ box
+    return i.astype(np.int64), j.astype(np.int64), shift.astype(np.float64) @ box
 
 
 def _vectors(positions: np.ndarray, i: np.ndarray, j: np.ndarray, translation: np.ndarray) -> np.ndarray:

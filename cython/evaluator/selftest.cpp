@@ -1,0 +1,87 @@
+// Runs the public surface over structures from a text file, for sanitizers. SPDX-License-Identifier: BSD-3-Clause
+//
+//   soapgap_selftest MODEL STRUCTURES
+// Checks that one and two threads agree, that forces sum to zero, and that truncated models are refused.
+#include <cmath>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+#include "soapgap.hpp"
+
+namespace {
+
+template <class T>
+std::vector<T> read(std::ifstream &file, std::size_t n) {
+  std::vector<T> values(n);
+  for (T &v : values) file >> v;
+  return values;
+}
+
+void require(bool condition, const char *what) {
+  if (!condition) throw std::runtime_error(what);
+}
+
+bool one_structure(const soapgap::Model &model, std::ifstream &file) {
+  std::size_t n = 0, n_pairs = 0;
+  if (!(file >> n >> n_pairs)) return false;
+  const auto centre_species = read<std::int32_t>(file, n);
+  const auto offsets = read<std::int64_t>(file, n + 1);
+  const auto neighbour_species = read<std::int32_t>(file, n_pairs);
+  const auto centre_atom = read<std::int64_t>(file, n), neighbour_atom = read<std::int64_t>(file, n_pairs);
+  const auto vectors = read<double>(file, 3 * n_pairs);
+  require(bool(file), "the structures file is too short");
+  soapgap::Neighbours nb;
+  nb.n_centres = static_cast<std::int64_t>(n);
+  nb.centre_species = centre_species.data();
+  nb.offsets = offsets.data();
+  nb.neighbour_species = neighbour_species.data();
+  nb.vectors = vectors.data();
+
+  std::vector<double> e1(n), e2(n), g1(3 * n_pairs), g2(3 * n_pairs), forces(3 * n), virial(9);
+  soapgap::Workspace one(1), two(2);
+  soapgap::evaluate(model, one, nb, e1.data(), g1.data());
+  soapgap::evaluate(model, two, nb, e2.data(), g2.data());
+  for (std::size_t i = 0; i < n; ++i) require(std::abs(e1[i] - e2[i]) < 1e-10, "threads change the energy");
+  soapgap::evaluate(model, one, nb, e2.data(), nullptr);
+  for (std::size_t i = 0; i < n; ++i) require(std::abs(e1[i] - e2[i]) < 1e-10, "energies alone differ");
+  soapgap::add_forces(nb, g1.data(), centre_atom.data(), neighbour_atom.data(), forces.data(), virial.data());
+  for (int a = 0; a < 3; ++a) {
+    double sum = 0.0;
+    for (std::size_t i = 0; i < n; ++i) sum += forces[3 * i + a];
+    require(std::abs(sum) < 1e-9, "forces do not sum to zero");
+  }
+  for (int term = 0; term < 2; ++term) {
+    std::vector<double> energy(4096), rows(3 * n * 64), strain(6 * 64), x(n * soapgap::n_features(model, term)), c(n << 16);
+    soapgap::features(model, one, term, nb, x.data());
+    soapgap::density_coefficients(model, one, term, nb, c.data());
+    soapgap::kernel_rows(model, one, term, nb, centre_atom.data(), neighbour_atom.data(), energy.data(), rows.data(),
+                         strain.data());
+  }
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char **argv) try {
+  require(argc == 3, "usage: soapgap_selftest MODEL STRUCTURES");
+  std::ifstream model_file(argv[1], std::ios::binary), structures(argv[2]);
+  const std::string bytes((std::istreambuf_iterator<char>(model_file)), std::istreambuf_iterator<char>());
+  const soapgap::Model model = soapgap::Model::from_bytes(bytes.data(), bytes.size());
+  int n = 0;
+  while (one_structure(model, structures)) ++n;
+  for (std::size_t size = 0; size < bytes.size(); size += 1 + bytes.size() / 50) {
+    bool refused = false;
+    try {
+      soapgap::Model::from_bytes(bytes.data(), size);
+    } catch (const soapgap::Error &) {
+      refused = true;
+    }
+    require(refused, "a truncated model was accepted");
+  }
+  std::cout << "ok " << n << " structures\n";
+  return 0;
+} catch (const std::exception &error) {
+  std::cerr << error.what() << "\n";
+  return 1;
+}

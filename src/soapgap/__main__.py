@@ -1,0 +1,5 @@
+"""`python -m soapgap` is the `soapgap` program."""
+
+from soapgap.cli import main
+
+main()

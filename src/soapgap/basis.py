@@ -1,0 +1,326 @@
+r"""Radial bases of the density expansion, and the cutoff function.
+
+Around a centre the neighbours are seen as a density of Gaussians, expanded in radial functions and real spherical
+harmonics (Bartok, Kondor and Csanyi, Phys. Rev. B 87, 184115 (2013)). For a neighbour at the distance r the
+coefficient is c_nlm = R_nl(r) Y_lm, and both bases offered here have the same form,
+
+    R_nl(r) = f_c(r) sum_q h_l(r, x_q) M_qn,      h_l(r, x) = exp(-(r^2 + x^2)/2 sigma^2) i_l(r x / sigma^2),
+
+where f_c is the cutoff function, i_l the modified spherical Bessel function of the first kind and h_l the radial part
+of a Gaussian of width sigma at the distance r, as seen at the radius x. A basis is its radii x_q and its matrix M:
+
+* "gto": Gaussian-type functions, the x_q and M integrate h_l against them (`gto_basis`);
+* "equispaced": QUIP's Gaussians at equal spacing, fitted to h_l at their centres (`equispaced_basis`).
+
+Nothing else in the project knows these formulas: models carry the table that `SoapBasis.table` makes.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from scipy.special import erf
+
+from soapgap.errors import InputError
+from soapgap.gto import gto_functions
+from soapgap.radial_table import RadialTable, radial_table
+from soapgap.smearing import smeared_gaussian
+
+__all__ = ["RadialTable", "SoapBasis", "cutoff_function", "equispaced_basis", "gto_basis", "make_basis",
+           "radial_table"]
+
+Y_00 = 1.0 / math.sqrt(4.0 * math.pi)
+
+
+def cutoff_function(r, cutoff: float, width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The cosine cutoff function and its first two derivatives.
+
+        f(r) = 1                                   r <= rc - w
+             = (1 + cos(pi (r - rc + w)/w)) / 2    rc - w < r < rc
+             = 0                                   r >= rc
+
+    (Bartok and Csanyi, Int. J. Quantum Chem. 115, 1051 (2015)). The second derivative jumps at both ends of the
+    transition; at the ends themselves it is that of the outer side.
+
+    Parameters
+    ----------
+    r : array_like
+        Distances (Angstrom).
+    cutoff, width : float
+        rc and w (Angstrom), 0 < w <= rc.
+
+    Returns
+    -------
+    f, f', f'' : ndarray, shape of r
+        Dimensionless, per Angstrom, per Angstrom^2.
+
+    Raises
+    ------
+    InputError
+        If not 0 < width <= cutoff.
+    """
+    _check_cutoff(cutoff, width)
+    r = np.asarray(r, dtype=np.float64)
+    inner, outer = r <= cutoff - width, r >= cutoff
+    cosine = _cosine_piece(r, cutoff, width)
+    flat = np.where(inner, 1.0, 0.0), np.zeros(r.shape), np.zeros(r.shape)
+    return tuple(np.where(inner | outer, constant, curve) for constant, curve in zip(flat, cosine))
+
+
+def _cosine_piece(r, cutoff, width):
+    """Value and derivatives of the transition, continued to any r; written so that it is exactly zero at rc."""
+    u = 0.5 * np.pi * (cutoff - r) / width
+    k = 0.5 * np.pi / width
+    return np.sin(u) ** 2, -k * np.sin(2 * u), 2 * k**2 * np.cos(2 * u)
+
+
+@dataclass(frozen=True)
+class SoapBasis:
+    """A radial basis of the density expansion.
+
+    Attributes
+    ----------
+    n_max, l_max : int
+        Radial functions n = 0 .. n_max - 1 and angular momenta l = 0 .. l_max.
+    cutoff : float
+        Angstrom; R_nl(r) = 0 for r >= cutoff.
+    parameters : dict
+        Everything needed to make the basis again with `make_basis`.
+    centre : ndarray, shape (n_max,)
+        What the centre's own Gaussian adds to c_{n00}: central_weight times its radial coefficient times Y_00.
+    radii : ndarray, shape (n_radii,)
+        x_q (Angstrom).
+    matrix : ndarray, shape (n_radii, n_max)
+        M_qn.
+    """
+
+    n_max: int
+    l_max: int
+    cutoff: float
+    parameters: dict
+    centre: np.ndarray
+    radii: np.ndarray
+    matrix: np.ndarray
+
+    def radial(self, r) -> np.ndarray:
+        """R_nl and its first two derivatives from the formulas (not from a table).
+
+        Parameters
+        ----------
+        r : array_like, shape (n_r,)
+            Distances (Angstrom).
+
+        Returns
+        -------
+        ndarray, shape (3, n_r, (l_max + 1) n_max)
+            R, R', R''; the function index is l n_max + n. At rc - w the second derivative is that of the inner side.
+        """
+        r = np.atleast_1d(np.asarray(r, dtype=np.float64))
+        width = self.parameters["cutoff_transition_width"]
+        return _product(cutoff_function(r, self.cutoff, width), self._smeared(np.minimum(r, self.cutoff)))
+
+    def table(self) -> RadialTable:
+        """The table of R_nl that a model carries: pieces [0, rc - w] and [rc - w, rc], function index l n_max + n.
+
+        Returns
+        -------
+        RadialTable
+            Within 1e-11 of max|R_nl| in value and 1e-9 of it (per Angstrom) in slope.
+        """
+        width = self.parameters["cutoff_transition_width"]
+        inner = self.cutoff - width
+
+        def piece(r, lo, hi):
+            smeared = self._smeared(r)
+            return _product(_cosine_piece(r, self.cutoff, width), smeared) if lo >= inner else smeared
+
+        return radial_table(piece, [0.0, inner, self.cutoff] if inner > 0 else [0.0, self.cutoff])
+
+    def _smeared(self, r):
+        """sum_q h_l(r, x_q) M_qn and two derivatives, (3, n_r, (l_max + 1) n_max): R_nl without the cutoff function.
+
+        Blocks of neighbouring distances see only the radii within 9 sigma, where h_l is not below 1e-17.
+        """
+        sigma = self.parameters["atom_sigma"]
+        out = np.zeros((3, len(r), self.l_max + 1, self.n_max))
+        order = np.argsort(r, kind="stable")
+        for block in np.array_split(order, max(1, len(r) // 32)):
+            if len(block) == 0:
+                continue
+            near = np.flatnonzero((self.radii >= r[block[0]] - 9 * sigma) & (self.radii <= r[block[-1]] + 9 * sigma))
+            h = smeared_gaussian(r[block], self.radii[near], sigma, self.l_max)
+            out[:, block] = np.matmul(h, self.matrix[near]).transpose(0, 2, 1, 3)
+        return out.reshape(3, len(r), -1)
+
+
+def _product(f, g):
+    """Value, first and second derivative of f g; f three arrays (n_r,), g (3, n_r, n_functions)."""
+    f, f1, f2 = (value[:, None] for value in f)
+    return np.stack([f * g[0], f1 * g[0] + f * g[1], f2 * g[0] + 2 * f1 * g[1] + f * g[2]])
+
+
+def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_transition_width: float,
+              central_weight: float = 1.0) -> SoapBasis:
+    r"""Gaussian-type radial functions, with the conventions of featomic (librascal).
+
+    With the orthonormal functions R_n of `soapgap.gto.gto_functions` (widths sigma_n = rc max(sqrt n, 1) / n_max) and
+    Gaussians of unit norm, int g^2 d^3x = 1, the coefficients are the projections of the density,
+
+        c_nlm = sum_j f_c(r_j) int R_n(x) Y_lm g(x - r_j) d^3x,    g(x) = (pi sigma^2)^(-3/4) exp(-x^2/2 sigma^2),
+        R_nl(r) = f_c(r) 4 pi (pi sigma^2)^(-3/4) int_0^inf x^2 R_n(x) h_l(r, x) dx
+
+    (Musil et al., J. Chem. Phys. 154, 114109 (2021), section II C and appendix A; sigma is `atom_sigma`). The integral
+    is a Gauss-Legendre sum on panels short against sigma and the narrowest R_n, exact to rounding: unlike the closed
+    form with 1F1, it loses no digits to the overlap of the primitives. c_nlm equals the coefficient of featomic's
+    `SphericalExpansion` (TensorProduct of SphericalHarmonics and Gto, max_radial = n_max - 1, Gaussian density of
+    width `atom_sigma`, ShiftedCosine smoothing) with no factor. The centre's own Gaussian adds
+    central_weight R_n0(0) Y_00 to c_n00 (featomic's `center_atom_weight`).
+
+    Parameters
+    ----------
+    n_max, l_max : int
+        Radial functions (1 to 32), largest angular momentum (0 to 32).
+    cutoff, atom_sigma, cutoff_transition_width : float
+        rc, sigma, w (Angstrom), 0 < w <= rc, 0 < sigma.
+    central_weight : float
+        Weight of the centre's own Gaussian.
+
+    Returns
+    -------
+    SoapBasis
+
+    Raises
+    ------
+    InputError
+        If a parameter is outside its range.
+    """
+    parameters = _parameters("gto", n_max=n_max, l_max=l_max, cutoff=cutoff, atom_sigma=atom_sigma,
+                             cutoff_transition_width=cutoff_transition_width, central_weight=central_weight)
+    n_max, sigma = parameters["n_max"], parameters["atom_sigma"]
+    feature = min(sigma, cutoff / n_max)
+    n_panels = math.ceil((cutoff + 9 * sigma) / (2 * feature))
+    node, weight = np.polynomial.legendre.leggauss(16)
+    half = (cutoff + 9 * sigma) / (2 * n_panels)
+    radii = (half * (2 * np.arange(n_panels)[:, None] + 1 + node)).ravel()
+    weights = np.tile(half * weight, n_panels) * radii**2
+    norm = 4 * math.pi * (math.pi * sigma**2) ** -0.75
+    matrix = norm * weights[:, None] * gto_functions(radii, n_max, cutoff)
+    centre = parameters["central_weight"] * Y_00 * (np.exp(-0.5 * (radii / sigma) ** 2) @ matrix)
+    return SoapBasis(n_max, parameters["l_max"], parameters["cutoff"], parameters, centre, radii, matrix)
+
+
+def equispaced_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_transition_width: float,
+                     central_weight: float = 1.0, basis_error_exponent: float = 10.0) -> SoapBasis:
+    r"""QUIP's radial basis: Gaussians at equal spacing, collocated and Cholesky-orthonormalised.
+
+    With a = 1/2 sigma^2 (sigma is `atom_sigma`, b `basis_error_exponent`):
+
+        R_b = rc + sigma sqrt(2 b ln 10),   x_q = q R_b / n_max,  q = 0 .. n_max - 1,   phi_q(x) = exp(-a (x - x_q)^2)
+        C_qp = phi_p(x_q),   S_qp = int_0^inf x^2 phi_q phi_p dx = L L^T,   M = C^(-1) L,
+        R_nl(r) = f_c(r) sum_q h_l(r, x_q) M_qn;    the centre adds central_weight L_{0n} Y_00 to c_n00
+
+    (Bartok, Kondor and Csanyi, Phys. Rev. B 87, 184115 (2013), for the expansion; that the Gaussian is fitted at the
+    x_q, not projected, and the factor 4 pi left out, is QUIP's convention.)
+
+    Parameters
+    ----------
+    n_max, l_max : int
+        Radial functions (1 to 32), largest angular momentum (0 to 32).
+    cutoff, atom_sigma, cutoff_transition_width : float
+        rc, sigma, w (Angstrom), 0 < w <= rc, 0 < sigma.
+    central_weight : float
+        Weight of the centre's own Gaussian.
+    basis_error_exponent : float
+        b > 0: the grid ends where a Gaussian at rc has fallen to 10^-b.
+
+    Returns
+    -------
+    SoapBasis
+
+    Raises
+    ------
+    InputError
+        If a parameter is outside its range, or the Gaussians overlap so much that S is singular in double precision.
+    """
+    parameters = _parameters("equispaced", n_max=n_max, l_max=l_max, cutoff=cutoff, atom_sigma=atom_sigma,
+                             cutoff_transition_width=cutoff_transition_width, central_weight=central_weight,
+                             basis_error_exponent=basis_error_exponent)
+    n_max, sigma = parameters["n_max"], parameters["atom_sigma"]
+    end = cutoff + sigma * math.sqrt(2 * parameters["basis_error_exponent"] * math.log(10))
+    radii = end / n_max * np.arange(n_max)
+    a = 0.5 / sigma**2
+    total, gap = radii[:, None] + radii, radii[:, None] - radii
+    squares = radii[:, None] ** 2 + radii**2
+    overlap = (np.exp(-a * squares) * math.sqrt(2) * a**1.5 * total
+               + a * math.sqrt(math.pi) * np.exp(-0.5 * a * gap**2) * (1 + a * total**2)
+               * (1 + erf(math.sqrt(0.5 * a) * total))) / math.sqrt(128 * a**5)
+    try:
+        factor = np.linalg.cholesky(overlap)
+    except np.linalg.LinAlgError:
+        raise InputError(
+            f"equispaced basis: {n_max} Gaussians of width atom_sigma = {sigma:g} at a spacing of {end / n_max:g} "
+            "Angstrom overlap too much for double precision (the overlap matrix is not positive definite); expected "
+            "a spacing of about half of atom_sigma or more; take a smaller n_max or a smaller atom_sigma") from None
+    matrix = scipy.linalg.solve(np.exp(-a * gap**2), factor, assume_a="pos")
+    centre = parameters["central_weight"] * Y_00 * factor[0]
+    return SoapBasis(n_max, parameters["l_max"], parameters["cutoff"], parameters, centre, radii, matrix)
+
+
+def make_basis(radial_basis: str, **parameters) -> SoapBasis:
+    """Make a basis by name: `gto_basis` for "gto", `equispaced_basis` for "equispaced".
+
+    Parameters
+    ----------
+    radial_basis : {"gto", "equispaced"}
+    **parameters
+        Arguments of that function.
+
+    Returns
+    -------
+    SoapBasis
+
+    Raises
+    ------
+    InputError
+        If the name or an argument is not known, one is missing, or one is out of range.
+    """
+    makers = {"gto": gto_basis, "equispaced": equispaced_basis}
+    if radial_basis not in makers:
+        raise InputError(f"radial_basis: got {radial_basis!r}, expected one of {', '.join(map(repr, makers))}")
+    try:
+        return makers[radial_basis](**parameters)
+    except TypeError as error:
+        raise InputError(f"radial_basis {radial_basis!r}: {error}; expected the arguments of "
+                         f"soapgap.basis.{makers[radial_basis].__name__}") from error
+
+
+def _parameters(radial_basis, **given):
+    """Check and normalise the arguments of a basis: a dict of plain int and float, in a fixed order."""
+    out = {"radial_basis": radial_basis}
+    for name, value in given.items():
+        whole = name in ("n_max", "l_max")
+        try:
+            number = int(value) if whole else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = None
+        if number is None or isinstance(value, str | bool) or number != value or not math.isfinite(number):
+            raise InputError(f"{radial_basis} basis: {name} is {value!r}, expected a {'whole' if whole else 'finite'} "
+                             "number")
+        out[name] = number
+    for name, low, high in (("n_max", 1, 32), ("l_max", 0, 32)):
+        if not low <= out[name] <= high:
+            raise InputError(f"{radial_basis} basis: {name} is {out[name]}, expected {low} to {high}")
+    for name in ("cutoff", "atom_sigma", "basis_error_exponent"):
+        if name in out and out[name] <= 0:
+            raise InputError(f"{radial_basis} basis: {name} is {out[name]:g}, expected a positive number")
+    if out["central_weight"] < 0:
+        raise InputError(f"{radial_basis} basis: central_weight is {out['central_weight']:g}, expected 0 or more")
+    _check_cutoff(out["cutoff"], out["cutoff_transition_width"])
+    return out
+
+
+def _check_cutoff(cutoff, width):
+    if not (math.isfinite(cutoff) and 0 < width <= cutoff):
+        raise InputError(f"cutoff function: got cutoff {cutoff:g} and transition width {width:g} Angstrom, expected "
+                         "0 < width <= cutoff")

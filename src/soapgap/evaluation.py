@@ -1,0 +1,65 @@
+"""`soapgap evaluate`: energies, forces and virials of a file of structures."""
+
+import os
+from pathlib import Path
+
+import ase.io
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from soapgap.errors import InputError
+from soapgap.potential import Potential
+
+__all__ = ["evaluate_file", "read_structures"]
+
+
+def read_structures(path) -> list:
+    """All structures of a file in any format that ASE reads.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, or not understood.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected structures in a format that ASE reads, such as extended XYZ")
+    try:
+        frames = ase.io.read(path, index=":")
+    except Exception as error:  # ASE's readers raise whatever their parsing runs into
+        raise InputError(f"{path}: ASE cannot read it ({type(error).__name__}: {error}); expected structures in a format "
+                         "that ASE reads, such as extended XYZ") from None
+    if not frames:
+        raise InputError(f"{path}: holds no structure; expected at least one")
+    return frames
+
+
+def evaluate_file(model, structures, output, n_threads: int | None = None) -> None:
+    """Evaluate every structure of a file and write them as extended XYZ.
+
+    Written per structure: ``energy`` (eV), ``forces`` (eV/Angstrom), ``virial`` (W = -dE/dstrain, eV, nine numbers),
+    ``stress`` (eV/Angstrom^3, where there is a cell) and the atoms' ``energies`` (eV).
+    """
+    frames = read_structures(structures)
+    potential = Potential(model, n_threads=n_threads)
+    done = []
+    for number, atoms in enumerate(frames):
+        try:
+            result = potential.compute(atoms)
+        except InputError as error:
+            raise InputError(f"{structures}, structure {number}: {error}") from None
+        fresh = atoms.copy()
+        values = {"energy": result.energy, "forces": result.forces, "energies": result.energies}
+        if fresh.cell.rank == 3:
+            values["stress"] = full_3x3_to_voigt_6_stress(-result.virial / fresh.get_volume())
+        fresh.calc = SinglePointCalculator(fresh, **values)
+        fresh.info["virial"] = result.virial
+        done.append(fresh)
+    output = Path(output)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        ase.io.write(temporary, done, format="extxyz")
+        os.replace(temporary, output)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"cannot write {output}: {error.strerror}; nothing was left behind") from None

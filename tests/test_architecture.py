@@ -1,0 +1,153 @@
+"""The house rules that a program can check: arrows point down, the evaluator stands alone."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "soapgap"
+# Rooms by floor: a room may import from lower floors, and from itself; never from its own floor or above.
+FLOORS = [{"errors"}, {"_evaluator", "radial_table", "_plugin_path"}, {"smearing", "gto", "neighbours"}, {"basis", "model"},
+          {"potential"}, {"calculator", "ipi", "lammps", "training", "evaluation"}, {"info"}, {"demo"}, {"cli"},
+          {"__main__"}]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# The package itself may be imported for its version; it loads rooms lazily.
+EVALUATOR_HEADERS = {"nlohmann/json.hpp", "omp.h"}
+STANDARD_HEADERS = re.compile(r"[a-z_]+")  # <vector>, <cmath>: no slash, no dot
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path):
+    package = list(path.relative_to(PACKAGE.parent).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [module] if module != "soapgap" else [f"soapgap.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "soapgap" and len(parts) > 1:
+                yield parts[1]
+
+
+PYTHON_FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE)
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    room = room_of(path)
+    assert room in FLOOR_OF, f"{room} is a new room: give it a floor here and a place in docs/architecture.md"
+    for other in imported_rooms(path):
+        if other != room and other != "__version__":
+            assert FLOOR_OF[other] < FLOOR_OF[room], f"{path.relative_to(ROOT)} imports {other}, which is not below it"
+
+
+def test_only_one_file_knows_the_neighbour_library():
+    knowing = [p.name for p in PYTHON_FILES if re.search(r"^\s*(from|import) vesin", p.read_text(), re.MULTILINE)]
+    assert knowing == ["neighbours.py"]
+
+
+def test_importing_the_package_is_the_standard_library_only():
+    code = ("import sys; import soapgap._plugin_path; "
+            "print([m for m in ('numpy', 'scipy', 'ase', 'typer', 'pydantic') if m in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def includes(path: Path):
+    return re.findall(r'^\s*#\s*include\s+[<"]([^">]+)[">]', path.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cython" / "evaluator").glob("*.[ch]pp")), ids=lambda p: p.name)
+def test_the_evaluator_includes_nothing_foreign(path):
+    for header in includes(path):
+        local = (path.parent / header).exists()
+        assert local or header in EVALUATOR_HEADERS or STANDARD_HEADERS.fullmatch(header), header
+    if path.name != "model_file.cpp":
+        assert not any("json" in header for header in includes(path)), "JSON is read in model_file.cpp alone"
+    if path.name == "selftest.cpp":  # a program, not part of the library
+        return
+    if path.name != "blas.hpp":
+        assert "cblas_" not in path.read_text(), "BLAS is called through blas.hpp alone"
+    for word in ("printf", "std::cout", "std::cerr", "exit(", "abort("):
+        assert word not in path.read_text(), f"{path.name} uses {word}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "lammps_plugin").glob("*.[ch]*")), ids=lambda p: p.name)
+def test_the_plugin_sees_only_lammps_and_the_public_surface(path):
+    ours = {p.name for p in (ROOT / "cython" / "evaluator").glob("*.hpp")}
+    assert not (set(includes(path)) & ours) - {"soapgap.hpp"}
+    assert not any("Python" in header for header in includes(path))
+
+
+TOOLS = dict(os.environ, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+def configure(source: Path, build: Path, *options: str):
+    command = ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(build), f"-DPython_EXECUTABLE={sys.executable}", *options]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, env=TOOLS)
+
+
+def build_evaluator(tmp_path: Path, *options: str) -> Path:
+    """The evaluator alone, warnings are errors."""
+    import importlib.metadata as metadata
+
+    import scipy_openblas32
+
+    header = next((f for f in metadata.files("nlohmann-json") or () if f.name == "json.hpp"), None)
+    configure(ROOT / "cython" / "evaluator", tmp_path / "build", "-DSOAPGAP_WERROR=ON", "-DSOAPGAP_OPENBLAS=ON",
+              f"-DSOAPGAP_JSON_INCLUDE_DIR={header.locate().parent.parent}", "-DSOAPGAP_BLAS_PREFIX=scipy_",
+              f"-DSOAPGAP_BLAS_LIBRARY={scipy_openblas32.get_lib_dir()}/libscipy_openblas.so", *options)
+    done = subprocess.run(["cmake", "--build", str(tmp_path / "build"), "-j", "2"], capture_output=True, text=True, timeout=500,
+                          env=TOOLS)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return tmp_path / "build"
+
+
+def test_the_evaluator_builds_alone_and_runs_clean_under_sanitizers(tmp_path):
+    from models import make_two_species_model, random_structure
+
+    build = build_evaluator(tmp_path, "-DSOAPGAP_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=Debug",
+                            "-DSOAPGAP_SELFTEST=ON")
+    make_two_species_model().save(tmp_path / "m.safetensors")
+    structures = tmp_path / "structures.txt"
+    write_structures(structures, [random_structure(3), random_structure(4, n_atoms=1), random_structure(5, n_atoms=70,
+                                                                                                     length=11.0)])
+    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1", UBSAN_OPTIONS="halt_on_error=1")
+    for isa in ("baseline", ""):
+        if isa:
+            environment["SOAPGAP_ISA"] = isa
+        else:
+            environment.pop("SOAPGAP_ISA", None)
+        done = subprocess.run([build / "soapgap_selftest", tmp_path / "m.safetensors", structures], env=environment,
+                              capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stderr == ""
+        assert "ok 3 structures" in done.stdout
+
+
+def write_structures(path, structures):
+    """Centre species, counts, neighbours' species and vectors as plain numbers, for the self-test program."""
+    from models import CUTOFF, SPECIES
+
+    from soapgap.neighbours import neighbour_arrays
+
+    with open(path, "w") as file:
+        for atoms in structures:
+            nb = neighbour_arrays(atoms, CUTOFF, SPECIES)
+            print(len(nb.centre_atom), len(nb.neighbour_atom), file=file)
+            for array in (nb.centre_species, nb.offsets, nb.neighbour_species, nb.centre_atom, nb.neighbour_atom):
+                print(*array.tolist(), file=file)
+            print(*nb.vectors.ravel().tolist(), file=file)

@@ -1,0 +1,180 @@
+"""Neighbour lists and the ASE host."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.neighborlist import neighbor_list
+from ase.stress import full_3x3_to_voigt_6_stress
+from models import make_two_species_model, random_structure
+
+from soapgap import InputError, Potential, SoapGAP
+from soapgap.neighbours import NeighbourCache, neighbour_arrays
+
+SPECIES = ["Si", "O"]
+
+
+def triclinic(scale=1.0):
+    atoms = Atoms("SiOSi", cell=np.array([[3.1, 0.2, -0.4], [0.7, 2.8, 0.3], [-0.5, 0.6, 3.3]]) * scale, pbc=True)
+    atoms.set_scaled_positions([[0.1, 0.2, 0.3], [0.6, 0.5, 0.9], [0.3, 0.8, 0.55]])
+    return atoms
+
+
+def slab():
+    atoms = bulk("Si", cubic=True) * (2, 2, 1)
+    atoms.symbols[::3] = "O"
+    atoms.center(vacuum=4.0, axis=2)
+    atoms.pbc = (True, True, False)
+    return atoms
+
+
+def rotated(atoms):
+    atoms = atoms.copy()
+    atoms.rotate(37, (1, 2, 3), rotate_cell=True)
+    return atoms
+
+
+STRUCTURES = {
+    "cubic": random_structure(5), "tiny triclinic": triclinic(), "triclinic": triclinic(2.5), "slab": slab(),
+    "wire": Atoms("SiO", [[0, 0, 0], [1.5, 0.3, 0]], cell=[3, 0, 0], pbc=(True, False, False)),
+    "molecule": Atoms("SiO2", [[0, 0, 0], [1.6, 0, 0], [-1.5, 0.4, 0]]), "one atom": Atoms("Si"),
+    "far outside": Atoms("SiO", [[100.3, -57, 12], [101.6, -57, 12.4]], cell=[4, 4, 4], pbc=True),
+    "left-handed": Atoms("SiO", [[0, 0, 0], [1.5, 0, 1]], cell=[[0, 4, 0], [4, 0, 0], [0, 0, 4.5]], pbc=True),
+    "rotated": rotated(triclinic(1.5)), "nothing": Atoms(),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_neighbours_are_those_of_ase(name):
+    atoms = STRUCTURES[name]
+    ours = neighbour_arrays(atoms, 4.0, SPECIES)
+    i, j, d = neighbor_list("ijD", atoms, 4.0) if len(atoms) else ([], [], np.empty((0, 3)))
+    assert ours.offsets[-1] == len(i)
+    mine = np.repeat(ours.centre_atom, np.diff(ours.offsets))
+    rows = sorted((a, b, *np.round(v, 8) + 0.0) for a, b, v in zip(mine, ours.neighbour_atom, ours.vectors))
+    theirs = sorted((a, b, *np.round(v, 8) + 0.0) for a, b, v in zip(i, j, d))
+    np.testing.assert_allclose(np.array(rows).reshape(-1, 5), np.array(theirs).reshape(-1, 5), rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(ours.neighbour_species, ours.centre_species[ours.neighbour_atom])
+
+
+def test_calculator_gives_what_the_potential_gives():
+    model, atoms = make_two_species_model(), random_structure(5)
+    result = Potential(model).compute(atoms)
+    atoms.calc = SoapGAP(model)
+    scale = abs(result.forces).max()
+    assert atoms.get_potential_energy() == pytest.approx(result.energy, abs=1e-11)
+    assert result.energies.sum() == pytest.approx(result.energy, abs=1e-11)
+    np.testing.assert_allclose(atoms.get_potential_energies(), result.energies, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(atoms.get_forces(), result.forces, rtol=0, atol=1e-12 * scale)
+    np.testing.assert_allclose(atoms.get_stress() * atoms.get_volume(), full_3x3_to_voigt_6_stress(-result.virial),
+                               rtol=0, atol=1e-11)
+
+
+def test_stress_is_the_derivative_of_the_energy():
+    from ase.calculators.fd import calculate_numerical_stress
+
+    atoms = STRUCTURES["tiny triclinic"].copy()
+    atoms.calc = SoapGAP(make_two_species_model())
+    numerical = calculate_numerical_stress(atoms, eps=1e-5)
+    assert np.abs(numerical).min() > 1e-6
+    np.testing.assert_allclose(atoms.get_stress(), numerical, rtol=1e-6, atol=1e-8)
+
+
+def test_isolated_atoms_have_e0_and_no_force():
+    model = make_two_species_model()
+    far = Atoms("SiO", [[0, 0, 0], [0, 0, 50.0]])
+    one = Potential(model).compute(Atoms("Si")), Potential(model).compute(Atoms("O"))
+    both = Potential(model).compute(far)
+    np.testing.assert_allclose(both.energies, [one[0].energy, one[1].energy], rtol=0, atol=1e-13)
+    np.testing.assert_array_equal(both.forces, np.zeros((2, 3)))
+    assert SoapGAP(model).get_potential_energy(Atoms("Si")) == one[0].energy
+
+
+def test_molecule_has_no_stress_but_energy():
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    molecule = STRUCTURES["molecule"].copy()
+    molecule.calc = SoapGAP(make_two_species_model())
+    assert np.isfinite(molecule.get_potential_energy())
+    with pytest.raises(PropertyNotImplementedError):
+        molecule.get_stress()
+
+
+def test_skin_changes_nothing_and_saves_lists():
+    model, atoms = make_two_species_model(), random_structure(6)
+    with_skin, without = Potential(model, skin=0.6), Potential(model)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        atoms.positions += rng.normal(scale=0.03, size=atoms.positions.shape)
+        a, b = with_skin.compute(atoms), without.compute(atoms)
+        assert a.energy == pytest.approx(b.energy, abs=1e-10)
+        np.testing.assert_allclose(a.forces, b.forces, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(a.virial, b.virial, rtol=0, atol=1e-9)
+    assert without.neighbours.n_built == 12
+    assert 1 <= with_skin.neighbours.n_built < 8
+
+
+CHANGES = {
+    "cell": lambda a: a.set_cell(a.cell.array * 1.001),
+    "pbc": lambda a: setattr(a, "pbc", (True, False, True)),
+    "species": lambda a: a.symbols.__setitem__(0, "O" if a.symbols[0] == "Si" else "Si"),
+    "fewer atoms": lambda a: a.__delitem__(3),
+    "more atoms": lambda a: a.append("O"),
+    "a far move": lambda a: a.positions.__setitem__(2, a.positions[2] + [0.31, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_neighbour_cache_is_dropped_when_the_structure_changes(what):
+    model, atoms = make_two_species_model(), random_structure(7)
+    potential = Potential(model, skin=0.6)
+    potential.compute(atoms)
+    potential.compute(atoms)
+    assert potential.neighbours.n_built == 1
+    CHANGES[what](atoms)
+    changed = potential.compute(atoms)
+    assert potential.neighbours.n_built == 2
+    fresh = Potential(model).compute(atoms)
+    assert changed.energy == pytest.approx(fresh.energy, abs=1e-11)
+    np.testing.assert_allclose(changed.forces, fresh.forces, rtol=0, atol=1e-11)
+
+
+def test_a_small_move_keeps_the_list():
+    atoms = random_structure(7)
+    cache = NeighbourCache(4.0, SPECIES, 0.6)
+    first = cache.update(atoms)
+    atoms.positions[2] += [0.29, 0, 0]
+    assert cache.update(atoms) is first
+    assert cache.n_built == 1
+
+
+def test_bad_structures_are_one_clear_error():
+    potential = Potential(make_two_species_model())
+    with pytest.raises(InputError, match="Ge.*knows Si, O"):
+        potential.compute(Atoms("SiGe", [[0, 0, 0], [0, 0, 2]]))
+    with pytest.raises(InputError, match="finite"):
+        potential.compute(Atoms("Si2", [[0, 0, 0], [0, np.nan, 2]]))
+    with pytest.raises(InputError, match="cell vector for every periodic direction"):
+        potential.compute(Atoms("Si", cell=[5, 5, 0], pbc=True))
+    with pytest.raises(InputError, match="skin"):
+        Potential(make_two_species_model(), skin=-1.0)
+
+
+def test_evaluate_command_writes_what_the_potential_gives(tmp_path):
+    import subprocess
+    import sys
+
+    import ase.io
+
+    make_two_species_model().save(tmp_path / "m.safetensors")
+    frames = [STRUCTURES["cubic"], STRUCTURES["molecule"]]
+    ase.io.write(tmp_path / "in.xyz", frames)
+    done = subprocess.run([sys.executable, "-m", "soapgap", "evaluate", "m.safetensors", "in.xyz", "out.xyz"], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    read = ase.io.read(tmp_path / "in.xyz", ":"), ase.io.read(tmp_path / "out.xyz", ":")
+    for before, after in zip(*read, strict=True):
+        result = Potential(make_two_species_model()).compute(before)
+        assert after.get_potential_energy() == pytest.approx(result.energy, abs=1e-10)
+        np.testing.assert_allclose(after.get_forces(), result.forces, rtol=0, atol=1e-8)  # written with eight decimals
+        np.testing.assert_allclose(np.reshape(after.info["virial"], (3, 3)), result.virial, rtol=0, atol=1e-10)

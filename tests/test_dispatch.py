@@ -1,0 +1,94 @@
+"""Run-time choice of the instruction set, threads, and the BLAS library's own threads."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from models import make_two_species_model, random_structure
+
+from soapgap.neighbours import neighbour_arrays
+
+CODE = """
+import sys
+import numpy as np
+from models import CUTOFF, SPECIES, make_two_species_model, random_structure
+from soapgap.neighbours import neighbour_arrays
+model, out = make_two_species_model(n_max=5, l_max=6), {}
+evaluator = model.evaluator(int(sys.argv[2]))
+nb = neighbour_arrays(random_structure(9, n_atoms=40, length=9.0), CUTOFF, SPECIES)
+for term in (0, 1):
+    out[f"c{term}"], out[f"p{term}"] = evaluator.coefficients(term, nb), evaluator.features(term, nb)
+out["e"], out["g"] = evaluator.evaluate(nb)
+out["f"], out["w"] = evaluator.forces_and_virial(nb, out["g"])
+np.savez(sys.argv[1], S=max(4 * 2.2e-16 * t.zeta * t.cancellation for t in model.terms[:2]), **out)
+"""
+
+
+def run(tmp_path, isa, threads=1):
+    name = tmp_path / f"{isa}-{threads}.npz"
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(__file__), OMP_NUM_THREADS="1")
+    environment.pop("SOAPGAP_ISA", None)
+    if isa:
+        environment["SOAPGAP_ISA"] = isa
+    done = subprocess.run([sys.executable, "-c", CODE, str(name), str(threads)], env=environment, capture_output=True, text=True,
+                          timeout=60)
+    if "does not have" in done.stderr:
+        pytest.skip(f"this CPU has no {isa}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return np.load(name)
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+def test_every_instruction_set_gives_the_same_numbers(tmp_path, isa):
+    plain, fast = run(tmp_path, "baseline"), run(tmp_path, isa)
+    for name in ("c0", "c1", "p0", "p1"):
+        assert np.abs(plain[name]).max() > 0.01
+        np.testing.assert_allclose(fast[name], plain[name], rtol=0, atol=1e-12)
+    for name in ("e", "g", "f", "w"):
+        bound = max(1e-10 * np.abs(plain[name]).max(), float(plain["S"]))
+        np.testing.assert_allclose(fast[name], plain[name], rtol=0, atol=bound)
+
+
+def test_an_unknown_instruction_set_is_one_clear_error(tmp_path):
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(__file__), SOAPGAP_ISA="sse9")
+    done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "x.npz"), "1"], env=environment, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode != 0
+    assert "SOAPGAP_ISA=sse9" in done.stderr.splitlines()[-1]
+
+
+def test_threads_give_the_same_bits_again(tmp_path):
+    nb = neighbour_arrays(random_structure(9, n_atoms=200, length=16.0), 4.0, ["Si", "O"])
+    model = make_two_species_model()
+    once, again, single = (model.evaluator(n).evaluate(nb) for n in (2, 2, 1))
+    for a, b, c in zip(once, again, single):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=0, atol=1e-12 * np.abs(c).max())
+
+
+def test_our_blas_is_serial():
+    """The OpenBLAS that the evaluator uses is told to stay serial: threads are ours."""
+    import ctypes
+    import glob
+
+    import scipy_openblas32
+
+    make_two_species_model().evaluator()
+    library = ctypes.CDLL(glob.glob(scipy_openblas32.get_lib_dir() + "/libscipy_openblas.*")[0])
+    assert library.scipy_openblas_get_num_threads() == 1
+
+
+def test_an_exception_in_a_thread_is_one_error():
+    from soapgap import InputError
+
+    nb = neighbour_arrays(random_structure(9, n_atoms=200, length=16.0), 4.0, ["Si", "O"])
+    evaluator = make_two_species_model().evaluator(2)
+    nb.vectors[5] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        evaluator.evaluate(nb)
+    nb.vectors[5] = [1.0, 1.0, 1.0]
+    energies, _ = evaluator.evaluate(nb)
+    assert np.isfinite(energies).all()

@@ -1,0 +1,175 @@
+"""The model file: round trip, damage of every kind, versions, identical bytes."""
+
+import copy
+import json
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from models import make_two_species_model as two_species_model
+
+from soapgap.errors import InputError, ModelFileError
+from soapgap.model import Model, write_atomically
+
+
+@pytest.fixture(scope="module")
+def model():
+    return two_species_model()
+
+
+@pytest.fixture(scope="module")
+def content(model):
+    return model.to_bytes()
+
+
+def with_metadata(content: bytes, change) -> bytes:
+    """The same container with changed metadata (the checksum entry stays as it is, unless `change` touches it)."""
+    n_header = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:8 + n_header])
+    meta = json.loads(header["__metadata__"]["soapgap"])
+    change(meta)
+    header["__metadata__"]["soapgap"] = json.dumps(meta, sort_keys=True, separators=(",", ":"))
+    fresh = json.dumps(header).encode()
+    fresh += b" " * (-len(fresh) % 8)
+    return struct.pack("<Q", len(fresh)) + fresh + content[8 + n_header:]
+
+
+def test_round_trip_is_bit_exact(model, content, tmp_path):
+    model.save(tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").read_bytes() == content
+    again = Model.load(tmp_path / "m.safetensors")
+    assert again.to_bytes() == content
+    assert again.checksum == model.checksum
+    for old, new in zip(model.terms, again.terms, strict=True):
+        for name, array in old._arrays().items():
+            np.testing.assert_array_equal(array, new._arrays()[name])
+
+
+def test_no_temporary_file_is_left(model, tmp_path):
+    model.save(tmp_path / "m.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_every_truncation_is_refused(content):
+    for n in [0, 1, 7, 8, 9, 100, 1000, *np.linspace(1001, len(content) - 1, 40).astype(int).tolist()]:
+        with pytest.raises(ModelFileError):
+            Model.from_bytes(content[:n])
+
+
+def test_every_flipped_byte_is_refused(content):
+    rng = np.random.default_rng(0)
+    n_header = struct.unpack("<Q", content[:8])[0]
+    places = [*range(8), *rng.integers(8, 8 + n_header, 150), *rng.integers(8 + n_header, len(content), 150)]
+    for place in places:
+        altered = bytearray(content)
+        altered[place] ^= 1 << int(rng.integers(8))
+        if bytes(altered) == content:
+            continue
+        try:
+            read = Model.from_bytes(bytes(altered))
+        except ModelFileError:
+            continue
+        # blanks of the header's padding carry no meaning; everything else must have been noticed
+        assert read.to_bytes() == content
+
+
+def test_appended_bytes_are_refused(content):
+    with pytest.raises(ModelFileError, match="cover"):
+        Model.from_bytes(content + b"\0" * 8)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda m: m.update(format=2), "format version 2.*upgrade"),
+    (lambda m: m.update(novelty=1), "unknown key 'novelty'.*upgrade"),
+    (lambda m: m.pop("e0"), "lacks the key 'e0'"),
+    (lambda m: m["terms"][0].update(kind="quartet"), "checksum"),
+    (lambda m: m.update(provenance={"who": "somebody else"}), "checksum"),
+    (lambda m: m["e0"].__setitem__(0, 99.0), "checksum"),
+])
+def test_changed_metadata_are_refused(content, change, words):
+    with pytest.raises(ModelFileError, match=words):
+        Model.from_bytes(with_metadata(content, change))
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda m: m["terms"][0].update(kind="quartet"), "unknown kind 'quartet'.*upgrade"),
+    (lambda m: m["terms"][0].update(kind_version=2), "version 2.*upgrade"),
+    (lambda m: m["terms"][0].update(n_out=3), "upgrade"),
+    (lambda m: m["terms"][0].update(n_max=7), "shape"),
+    (lambda m: m["terms"][0].update(zeta=-1.0), "out of range"),
+    (lambda m: m["terms"][0]["tensors"].update(radial="nowhere"), "missing"),
+    (lambda m: m["terms"].pop(), "belongs to no term"),
+    (lambda m: m.update(units={"energy": "Hartree", "length": "Bohr"}), "units"),
+])
+def test_inconsistent_models_with_a_right_checksum_are_refused(content, change, words, monkeypatch):
+    from safetensors.numpy import load
+
+    from soapgap import model as module
+
+    def seal(meta):
+        change(meta)
+        meta.pop("checksum")
+        meta["checksum"] = module._checksum(module._canonical(meta), load(content))
+
+    with pytest.raises(ModelFileError, match=words):
+        Model.from_bytes(with_metadata(content, seal))
+
+
+def test_other_files_are_refused(tmp_path):
+    for name, data in (("text", b"hello, this is not a model at all"), ("zeros", bytes(1000)), ("empty", b"")):
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(ModelFileError, match=name):
+            Model.load(path)
+    with pytest.raises(ModelFileError, match="No such file"):
+        Model.load(tmp_path / "missing")
+
+
+def test_numbers_that_are_not_finite_are_not_written(tmp_path):
+    broken = copy.deepcopy(two_species_model())
+    broken.terms[0].weights = broken.terms[0].weights.copy()
+    broken.terms[0].weights[0, 0] = np.nan
+    with pytest.raises(InputError, match="finite"):
+        broken.save(tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_e0_is_an_error(model):
+    with pytest.raises(InputError, match="e0"):
+        Model(model.species, {model.species[0]: 0.0}, model.terms).to_bytes()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full to play a full disk")
+def test_full_disk_is_one_error_and_leaves_nothing(tmp_path, monkeypatch):
+    real_open = open
+
+    def full(path, mode="r", *args, **kwargs):
+        return real_open("/dev/full", mode) if mode == "wb" else real_open(path, mode, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", full)
+    with pytest.raises(InputError, match="No space left.*nothing was left"):
+        write_atomically(tmp_path / "m.safetensors", b"x" * 100000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_info_prints_what_is_in_it(model, tmp_path):
+    model.save(tmp_path / "m.safetensors")
+    done = subprocess.run([sys.executable, "-m", "soapgap", "info", "m.safetensors"], cwd=tmp_path, text=True,
+                          capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert model.checksum in done.stdout
+    for symbol in model.species:
+        assert symbol in done.stdout
+
+
+def test_the_command_line_says_one_line_and_leaves_with_2(tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(b"nonsense, much longer than ten bytes")
+    done = subprocess.run([sys.executable, "-m", "soapgap", "info", "m.safetensors"], cwd=tmp_path, text=True,
+                          capture_output=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("soapgap: ")
+    assert len(done.stderr.strip().splitlines()) == 1
