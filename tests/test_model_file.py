@@ -173,3 +173,21 @@ def test_the_command_line_says_one_line_and_leaves_with_2(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("soapgap: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_first_format_is_read_as_it_was_written():
+    """A golden file per format: made once by tests/golden/make_format_1.py, never again."""
+    from pathlib import Path
+
+    from ase import Atoms
+
+    from soapgap.potential import Potential
+
+    golden = Path(__file__).parent / "golden"
+    expected = json.loads((golden / "format_1.json").read_text())
+    model = Model.load(golden / "format_1.safetensors")
+    assert model.checksum == expected["checksum"]
+    result = Potential(model).compute(Atoms(expected["symbols"], expected["positions"], cell=expected["cell"], pbc=True))
+    for name in ("energy", "forces", "virial"):
+        numbers = np.array(expected[name])
+        np.testing.assert_allclose(getattr(result, name), numbers, rtol=0, atol=1e-10 * np.abs(numbers).max())

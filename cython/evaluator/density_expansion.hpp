@@ -127,50 +127,65 @@ inline void expand_density(const DensityBasis &basis, const Environment &env, do
   }
 }
 
-// What four neighbours of one channel feel: sums over n for one (l, m), then over (l, m).
-// g points at dE/dc of that channel, [n_lm] rows of stride n_row. Out: the four gradients, [xyz][lane].
-inline void pull_back_four(const DensityBasis &basis, const double *g, const double *value, const double *slope,
-                           const double *r, Vec x, Vec y, Vec z, const Factors &f, Vec *out) {
-  const int n_row = basis.n_row, n_max = basis.n_max, n_p = basis.n_padded;
-  Vec radial = broadcast(0.0), tx = broadcast(0.0), ty = broadcast(0.0), tz = broadcast(0.0);
-  for (int l = 0; l <= basis.l_max; ++l) {
-    const double *rv = value + l * n_p * width, *rs = slope + l * n_p * width;
-    const double *centre = g + static_cast<std::ptrdiff_t>(l * l + l) * n_row;
-    const double *e = basis.harmonics.e + triangle(l, 0);
-    const Vec *q = f.q + triangle(l, 0);
-    {
-      Vec a = broadcast(0.0), b = broadcast(0.0);
-      for (int n = 0; n < n_max; ++n) {
-        const Vec gn = broadcast(centre[n]);
-        a += gn * load(rv + n * width);
-        b += gn * load(rs + n * width);
-      }
-      radial += broadcast(inverse_sqrt2) * q[0] * b;
-      if (l > 0) tz += broadcast(inverse_sqrt2 * e[0]) * q[1] * a;
-    }
-    for (int m = 1; m <= l; ++m) {
-      const double *plus = centre + m * n_row, *minus = centre - m * n_row;
-      Vec ac = broadcast(0.0), bc = broadcast(0.0), as = broadcast(0.0), bs = broadcast(0.0);
-      for (int n = 0; n < n_max; ++n) {
-        const Vec v = load(rv + n * width), d = load(rs + n * width);
-        const Vec gc = broadcast(plus[n]), gs = broadcast(minus[n]);
-        ac += gc * v;
-        bc += gc * d;
-        as += gs * v;
-        bs += gs * d;
-      }
-      const Vec qm = q[m] * broadcast(m);
-      radial += q[m] * (bc * f.c[m] + bs * f.s[m]);
-      tx += qm * (ac * f.c[m - 1] + as * f.s[m - 1]);
-      ty += qm * (as * f.c[m - 1] - ac * f.s[m - 1]);
-      if (m < l) tz += broadcast(e[m]) * q[m + 1] * (ac * f.c[m] + as * f.s[m]);
+// Accumulators of four neighbours: the radial part, and the derivative along the harmonics' extension (x, y, z).
+struct Pull {
+  Vec radial, x, y, z;
+};
+
+// Sums over n of G R and G R' for +m and -m of m_tile neighbouring m, then their part in the pull. Several m at once keep
+// enough sums in flight to hide the latency of the multiply-adds. g points at the row of (l, 0), m >= 1.
+template <int m_tile>
+inline void pull_back_tile(const DensityBasis &basis, int l, int m, const double *g, const double *value,
+                           const double *slope, const Factors &f, Pull &pull) {
+  const int n_row = basis.n_row, n_max = basis.n_max;
+  Vec ac[m_tile], bc[m_tile], as[m_tile], bs[m_tile];
+  for (int t = 0; t < m_tile; ++t) ac[t] = bc[t] = as[t] = bs[t] = broadcast(0.0);
+  for (int n = 0; n < n_max; ++n) {
+    const Vec v = load(value + n * width), d = load(slope + n * width);
+    for (int t = 0; t < m_tile; ++t) {
+      const Vec plus = broadcast(g[(m + t) * n_row + n]), minus = broadcast(g[-(m + t) * n_row + n]);
+      ac[t] += plus * v;
+      bc[t] += plus * d;
+      as[t] += minus * v;
+      bs[t] += minus * d;
     }
   }
-  const Vec along = tx * x + ty * y + tz * z;
+  const Vec *q = f.q + triangle(l, 0);
+  for (int t = 0; t < m_tile; ++t) {
+    const int k = m + t;
+    const Vec qk = q[k] * broadcast(k);
+    pull.radial += q[k] * (bc[t] * f.c[k] + bs[t] * f.s[k]);
+    pull.x += qk * (ac[t] * f.c[k - 1] + as[t] * f.s[k - 1]);
+    pull.y += qk * (as[t] * f.c[k - 1] - ac[t] * f.s[k - 1]);
+    if (k < l) pull.z += broadcast(basis.harmonics.e[triangle(l, k)]) * q[k + 1] * (ac[t] * f.c[k] + as[t] * f.s[k]);
+  }
+}
+
+// What four neighbours of one channel feel. g points at dE/dc of that channel, [n_lm] rows of stride n_row.
+// Out: the four gradients, [xyz][lane].
+inline void pull_back_four(const DensityBasis &basis, const double *g, const double *value, const double *slope,
+                           const double *r, Vec x, Vec y, Vec z, const Factors &f, Vec *out) {
+  Pull pull = {broadcast(0.0), broadcast(0.0), broadcast(0.0), broadcast(0.0)};
+  for (int l = 0; l <= basis.l_max; ++l) {
+    const double *rv = value + l * basis.n_padded * width, *rs = slope + l * basis.n_padded * width;
+    const double *row = g + static_cast<std::ptrdiff_t>(l * l + l) * basis.n_row;
+    const Vec *q = f.q + triangle(l, 0);
+    Vec a = broadcast(0.0), b = broadcast(0.0);
+    for (int n = 0; n < basis.n_max; ++n) {
+      a += broadcast(row[n]) * load(rv + n * width);
+      b += broadcast(row[n]) * load(rs + n * width);
+    }
+    pull.radial += broadcast(inverse_sqrt2) * q[0] * b;
+    if (l > 0) pull.z += broadcast(inverse_sqrt2 * basis.harmonics.e[triangle(l, 0)]) * q[1] * a;
+    int m = 1;
+    for (; m + 1 <= l; m += 2) pull_back_tile<2>(basis, l, m, row, rv, rs, f, pull);
+    if (m <= l) pull_back_tile<1>(basis, l, m, row, rv, rs, f, pull);
+  }
+  const Vec along = pull.x * x + pull.y * y + pull.z * z;
   const Vec inverse_r = broadcast(1.0) / load(r);
-  out[0] = (tx - along * x) * inverse_r + radial * x;
-  out[1] = (ty - along * y) * inverse_r + radial * y;
-  out[2] = (tz - along * z) * inverse_r + radial * z;
+  out[0] = (pull.x - along * x) * inverse_r + pull.radial * x;
+  out[1] = (pull.y - along * y) * inverse_r + pull.radial * y;
+  out[2] = (pull.z - along * z) * inverse_r + pull.radial * z;
 }
 
 // Adds dE/dr_ij to gradients[pair][3] for every neighbour, given g = dE/dc [n_lm][n_row].
