@@ -1,0 +1,304 @@
+// pair_style soapgap: SOAP/GAP potentials in LAMMPS. SPDX-License-Identifier: GPL-2.0-only
+#include "pair_soapgap.h"
+
+#include "atom.h"
+#include "comm.h"
+#include "error.h"
+#include "force.h"
+#include "memory.h"
+#include "neigh_list.h"
+#include "neighbor.h"
+#include "update.h"
+#include "utils.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+using namespace LAMMPS_NS;
+
+// Pairs that are gathered before the evaluator is called, per thread: bounds the memory (56 bytes a pair) and is
+// still thousands of times the work that a call costs.
+static constexpr std::size_t PAIRS_PER_THREAD = 65536;
+
+// Bytes in one broadcast: MPI counts are int.
+static constexpr bigint BROADCAST_CHUNK = 1 << 30;
+
+PairSoapGAP::PairSoapGAP(LAMMPS *lmp) : Pair(lmp), nthreads(1), model_bytes(0)
+{
+  single_enable = 0;
+  restartinfo = 0;
+  one_coeff = 1;
+  manybody_flag = 1;
+  centroidstressflag = CENTROID_AVAIL;
+  // The virial is summed over r_ij and dE/dr_ij, so that it is the sum of the per-atom virials to the last digits.
+  no_virial_fdotr_compute = 1;
+}
+
+PairSoapGAP::~PairSoapGAP()
+{
+  if (!allocated) return;
+  memory->destroy(setflag);
+  memory->destroy(cutsq);
+}
+
+void PairSoapGAP::allocate()
+{
+  const int n = atom->ntypes + 1;
+  memory->create(setflag, n, n, "pair:setflag");
+  memory->create(cutsq, n, n, "pair:cutsq");
+  for (int i = 0; i < n; i++) std::fill(setflag[i], setflag[i] + n, 0);
+  allocated = 1;
+}
+
+// pair_style soapgap [threads N]
+void PairSoapGAP::settings(int narg, char **arg)
+{
+  if (strcmp(update->unit_style, "metal") != 0)
+    error->all(FLERR, "pair_style soapgap works in eV and Angstrom and needs 'units metal', but units are '" +
+                          std::string(update->unit_style) + "': put 'units metal' at the top of the input");
+  nthreads = 1;
+  for (int i = 0; i < narg; i += 2) {
+    if (strcmp(arg[i], "threads") != 0)
+      error->all(FLERR, "pair_style soapgap: unknown keyword '" + std::string(arg[i]) +
+                            "'; the only keyword is 'threads N'");
+    if (i + 1 == narg) error->all(FLERR, "pair_style soapgap: 'threads' needs a number, such as 'threads 2'");
+    nthreads = utils::inumeric(FLERR, arg[i + 1], false, lmp);
+    if (nthreads < 1)
+      error->all(FLERR, "pair_style soapgap: got 'threads " + std::string(arg[i + 1]) +
+                            "', expected a number of at least 1");
+  }
+  workspace.reset(new soapgap::Workspace(nthreads));
+}
+
+// pair_coeff * * MODEL El1 El2 ...
+void PairSoapGAP::coeff(int narg, char **arg)
+{
+  const int ntypes = atom->ntypes;
+  if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
+    error->all(FLERR, "pair_style soapgap: expected 'pair_coeff * * MODEL El1 El2 ...', one element (or NULL) per "
+                      "atom type");
+  if (narg != 3 + ntypes)
+    error->all(FLERR, "pair_style soapgap: pair_coeff names " + std::to_string(narg - 3) +
+                          " elements, but there are " + std::to_string(ntypes) +
+                          " atom types: write one element (or NULL) per atom type, in the order of the types");
+  if (!allocated) allocate();
+  load_model(arg[2]);
+  map_types(ntypes, arg + 3);
+}
+
+// The bytes of a file that rank 0 alone reads. All ranks learn whether it worked before any of them stops.
+std::string PairSoapGAP::read_everywhere(const std::string &name)
+{
+  std::string bytes;
+  bigint status = 0;    // size of the file, or -errno
+  if (comm->me == 0) {
+    const std::string path = utils::get_potential_file_path(name);
+    errno = 0;
+    FILE *file = fopen(path.empty() ? name.c_str() : path.c_str(), "rb");
+    if (file) {
+      char block[65536];
+      for (std::size_t n; (n = fread(block, 1, sizeof(block), file)) > 0;) bytes.append(block, n);
+      status = ferror(file) ? -(errno ? errno : EIO) : static_cast<bigint>(bytes.size());
+      fclose(file);
+    } else
+      status = -(errno ? errno : ENOENT);
+  }
+  MPI_Bcast(&status, 1, MPI_LMP_BIGINT, 0, world);
+  if (status < 0)
+    error->all(FLERR, "pair_style soapgap: cannot read the model file '" + name +
+                          "': " + strerror(static_cast<int>(-status)) +
+                          "; give its path relative to the working directory, or put it in LAMMPS_POTENTIALS");
+  bytes.resize(static_cast<std::size_t>(status));
+  for (bigint start = 0; start < status; start += BROADCAST_CHUNK)
+    MPI_Bcast(&bytes[static_cast<std::size_t>(start)], static_cast<int>(std::min(BROADCAST_CHUNK, status - start)),
+              MPI_BYTE, 0, world);
+  return bytes;
+}
+
+void PairSoapGAP::load_model(const std::string &name)
+{
+  const std::string bytes = read_everywhere(name);
+  std::string problem;
+  model.reset();
+  try {
+    model.reset(new soapgap::Model(soapgap::Model::from_bytes(bytes.data(), bytes.size())));
+  } catch (const std::exception &e) {
+    problem = *e.what() ? e.what() : "unknown error";
+  }
+  // Only memory can make ranks differ here; then the lowest rank that failed tells all the others why.
+  int failed = problem.empty() ? comm->nprocs : comm->me, first_failed = 0;
+  MPI_Allreduce(&failed, &first_failed, 1, MPI_INT, MPI_MIN, world);
+  if (first_failed < comm->nprocs) {
+    int length = static_cast<int>(problem.size());
+    MPI_Bcast(&length, 1, MPI_INT, first_failed, world);
+    problem.resize(static_cast<std::size_t>(length));
+    if (length > 0) MPI_Bcast(&problem[0], length, MPI_CHAR, first_failed, world);
+    error->all(FLERR, "pair_style soapgap: model file '" + name + "': " + problem);
+  }
+  model_bytes = bytes.size();
+}
+
+// Atom types -> species of the model; NULL leaves a type to the other styles of a hybrid.
+void PairSoapGAP::map_types(int ntypes, char **names)
+{
+  type_species.assign(ntypes + 1, -1);
+  std::string absent;
+  int nmapped = 0;
+  for (int t = 1; t <= ntypes; t++) {
+    const std::string name = names[t - 1];
+    if (name == "NULL") continue;
+    nmapped++;
+    type_species[t] = model->species_index(name);
+    if (type_species[t] < 0) absent += (absent.empty() ? "'" : ", '") + name + "' (type " + std::to_string(t) + ")";
+  }
+  std::string known;
+  for (const auto &symbol : model->species()) known += " " + symbol;
+  if (!absent.empty())
+    error->all(FLERR, "pair_style soapgap: the model does not know the element " + absent + "; it holds:" + known +
+                          ". Use one of these, or NULL for a type that another style of a hybrid treats");
+  if (nmapped == 0) error->all(FLERR, "pair_style soapgap: pair_coeff maps no atom type to an element of the model");
+  if (nmapped < ntypes && !utils::strmatch(force->pair_style, "^hybrid"))
+    error->all(FLERR, "pair_style soapgap: NULL leaves atom types without a potential; it is meant for pair_style "
+                      "hybrid or hybrid/overlay");
+  for (int i = 1; i <= ntypes; i++)
+    for (int j = 1; j <= ntypes; j++) setflag[i][j] = type_species[i] >= 0 && type_species[j] >= 0;
+  if (comm->me == 0)
+    utils::logmesg(lmp, "soapgap: model with" + known + ", cutoff " + fmt::format("{:g}", model->cutoff()) + " A, " +
+                            std::to_string(model->n_terms()) + " terms, " + std::to_string(nthreads) +
+                            " thread(s) per rank\n");
+}
+
+void PairSoapGAP::init_style()
+{
+  if (force->newton_pair == 0)
+    error->all(FLERR, "pair_style soapgap needs 'newton on' (forces on ghost atoms are sent back to their owners): "
+                      "remove 'newton off' from the input");
+  neighbor->add_request(this, NeighConst::REQ_FULL);
+}
+
+double PairSoapGAP::init_one(int i, int j)
+{
+  if (setflag[i][j] == 0) error->all(FLERR, "pair_style soapgap: pair_coeff is not set for all atom types");
+  return model->cutoff();
+}
+
+// Gathers centres of the neighbour list from position `first` on; returns the position where the next chunk starts.
+int PairSoapGAP::fill_chunk(int first)
+{
+  const std::size_t limit = PAIRS_PER_THREAD * static_cast<std::size_t>(nthreads);
+  const double rsq_max = model->cutoff() * model->cutoff();
+  double **x = atom->x;
+  const int *type = atom->type;
+  std::size_t npairs = 0;
+  chunk.centre_atom.clear();
+  chunk.centre_species.clear();
+  chunk.offsets.assign(1, 0);
+
+  for (; first < list->inum; first++) {
+    const int i = list->ilist[first], jnum = list->numneigh[i], *jlist = list->firstneigh[i];
+    if (type_species[type[i]] < 0) continue;
+    const std::size_t room = npairs + static_cast<std::size_t>(jnum);
+    if (room > limit && !chunk.centre_atom.empty()) break;
+    if (room > chunk.neighbour_atom.size()) {
+      chunk.neighbour_atom.resize(room);
+      chunk.neighbour_species.resize(room);
+      chunk.vectors.resize(3 * room);
+    }
+    for (int jj = 0; jj < jnum; jj++) {
+      const int j = jlist[jj] & NEIGHMASK;
+      const double r[3] = {x[j][0] - x[i][0], x[j][1] - x[i][1], x[j][2] - x[i][2]};
+      const int species = type_species[type[j]];
+      if (species < 0 || r[0] * r[0] + r[1] * r[1] + r[2] * r[2] >= rsq_max) continue;
+      chunk.neighbour_atom[npairs] = j;
+      chunk.neighbour_species[npairs] = species;
+      std::copy(r, r + 3, chunk.vectors.begin() + static_cast<std::ptrdiff_t>(3 * npairs));
+      npairs++;
+    }
+    chunk.centre_atom.push_back(i);
+    chunk.centre_species.push_back(type_species[type[i]]);
+    chunk.offsets.push_back(static_cast<std::int64_t>(npairs));
+  }
+  chunk.energies.resize(chunk.centre_atom.size());
+  if (chunk.gradients.size() < 3 * npairs) chunk.gradients.resize(3 * npairs);
+  return first;
+}
+
+// Virial of one pair of centre i: W = -r (x) dE_i/dr, xx yy zz xy xz yz. In the 6-component per-atom virial the two
+// atoms share it; in the 9-component centroid virial it belongs to the neighbour j, on which this force acts, with the
+// position in the first index and the force in the second: that makes the heat flux exact (Fan et al., PRB 92, 094301).
+void PairSoapGAP::tally_pair_virial(int i, int j, const double *r, const double *g)
+{
+  const double xy = r[0] * g[1], xz = r[0] * g[2], yz = r[1] * g[2], yx = r[1] * g[0], zx = r[2] * g[0],
+               zy = r[2] * g[1];
+  const double v[6] = {-r[0] * g[0],      -r[1] * g[1],      -r[2] * g[2],
+                       -0.5 * (xy + yx), -0.5 * (xz + zx), -0.5 * (yz + zy)};
+  if (vflag_global)
+    for (int k = 0; k < 6; k++) virial[k] += v[k];
+  if (vflag_atom)
+    for (int k = 0; k < 6; k++) {
+      vatom[i][k] += 0.5 * v[k];
+      vatom[j][k] += 0.5 * v[k];
+    }
+  if (cvflag_atom) {
+    const double c[9] = {v[0], v[1], v[2], -xy, -xz, -yz, -yx, -zx, -zy};
+    for (int k = 0; k < 9; k++) cvatom[j][k] += c[k];
+  }
+}
+
+// Adds the energies and gradients of a chunk to what LAMMPS asked for.
+void PairSoapGAP::spread_chunk()
+{
+  double **f = atom->f;
+  for (std::size_t c = 0; c < chunk.centre_atom.size(); c++) {
+    const int i = chunk.centre_atom[c];
+    if (eflag_global) eng_vdwl += chunk.energies[c];
+    if (eflag_atom) eatom[i] += chunk.energies[c];
+    for (std::int64_t p = chunk.offsets[c]; p < chunk.offsets[c + 1]; p++) {
+      const int j = chunk.neighbour_atom[static_cast<std::size_t>(p)];
+      const double *g = chunk.gradients.data() + 3 * p;
+      for (int k = 0; k < 3; k++) {
+        f[i][k] += g[k];
+        f[j][k] -= g[k];
+      }
+      if (vflag_either) tally_pair_virial(i, j, chunk.vectors.data() + 3 * p, g);
+    }
+  }
+}
+
+void PairSoapGAP::compute(int eflag, int vflag)
+{
+  ev_init(eflag, vflag);
+  std::string problem;
+  for (int next = 0; next < list->inum && problem.empty();) {
+    try {
+      next = fill_chunk(next);
+      if (chunk.centre_atom.empty()) continue;
+      soapgap::Neighbours neighbours;
+      neighbours.n_centres = static_cast<std::int64_t>(chunk.centre_atom.size());
+      neighbours.centre_species = chunk.centre_species.data();
+      neighbours.offsets = chunk.offsets.data();
+      neighbours.neighbour_species = chunk.neighbour_species.data();
+      neighbours.vectors = chunk.vectors.data();
+      soapgap::evaluate(*model, *workspace, neighbours, chunk.energies.data(), chunk.gradients.data());
+      spread_chunk();
+    } catch (const std::exception &e) {
+      problem = *e.what() ? e.what() : "unknown error";
+    }
+  }
+  if (!problem.empty()) error->one(FLERR, "pair_style soapgap: " + problem);
+}
+
+// Bytes. The evaluator's buffers are bounded (tens of megabytes per thread) and not counted.
+double PairSoapGAP::memory_usage()
+{
+  double bytes = Pair::memory_usage() + static_cast<double>(model_bytes);
+  bytes += static_cast<double>((chunk.centre_atom.capacity() + chunk.neighbour_atom.capacity()) * sizeof(int));
+  bytes += static_cast<double>((chunk.centre_species.capacity() + chunk.neighbour_species.capacity()) *
+                               sizeof(std::int32_t));
+  bytes += static_cast<double>(chunk.offsets.capacity() * sizeof(std::int64_t));
+  bytes += static_cast<double>((chunk.vectors.capacity() + chunk.energies.capacity() + chunk.gradients.capacity()) *
+                               sizeof(double));
+  return bytes;
+}
