@@ -135,7 +135,8 @@ cdef class Evaluator:
 
     def features(self, int term, neighbours):
         """Features x = p / |p| of the centres of the term's species, shape (n_rows, n_features)."""
-        cdef double[:, ::1] x = np.empty((self._n_rows(term, neighbours), self.n_features(term)))
+        n_columns = self.n_features(term)  # refuses a term that is not there, or not a soap term
+        cdef double[:, ::1] x = np.empty((self._n_rows(term, neighbours), n_columns))
         cdef Neighbours nb = _view(neighbours, len(self.species))
         cdef Workspace *w = self.workspace.get()
         if x.shape[0] > 0:

@@ -9,6 +9,11 @@ namespace soapgap {
 // limits for r -> 0 to rounding, since R_nl ~ r^l.
 static const double closest = 1e-10;
 
+void refuse_vector(const double *v) {
+  throw Error("a neighbour vector is not finite (got " + std::to_string(v[0]) + ", " + std::to_string(v[1]) + ", " +
+              std::to_string(v[2]) + "; expected Angstrom): check positions and cell of the structure");
+}
+
 void EnvironmentBatch::fill(const SoapTerm &term, const Neighbours &nb, const std::int64_t *centres, int n_centres) {
   n_centres_ = n_centres;
   n_channels_ = term.basis.n_channels;
@@ -34,9 +39,7 @@ void EnvironmentBatch::add_centre(const SoapTerm &term, const Neighbours &nb, st
       if (species < 0 || term.channel_of_species[species] != channel) continue;
       const double *v = nb.vectors + 3 * p;
       const double r2 = v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
-      if (!std::isfinite(r2))
-        throw Error("a neighbour vector is not finite (got " + std::to_string(v[0]) + ", " + std::to_string(v[1]) +
-                    ", " + std::to_string(v[2]) + "; expected Angstrom): check positions and cell of the structure");
+      if (!std::isfinite(r2)) refuse_vector(v);
       if (r2 >= cutoff * cutoff) continue;
       const double r = std::sqrt(r2);
       if (r >= cutoff) continue;

@@ -8,6 +8,9 @@
 
 namespace soapgap {
 
+// Throws the Error for a neighbour vector that is not finite.
+[[noreturn]] void refuse_vector(const double *vector);
+
 // Environments of one batch of centres, in one allocation that is reused.
 class EnvironmentBatch {
  public:

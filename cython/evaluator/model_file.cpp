@@ -218,7 +218,7 @@ void read_soap_term(ModelData &model, File &file, const json &term, const std::s
   if (n_channels == 0) fail(where + ".neighbours is empty" + damaged);
   const int n_max = read_count(term, "n_max", where, 1, 64), l_max = read_count(term, "l_max", where, 0, 40);
   const double cutoff = read_number(term, "cutoff", where, 1e-3, 1e3);
-  soap.zeta = read_number(term, "zeta", where, 1e-3, 1e3);
+  soap.zeta = read_number(term, "zeta", where, 1.0, 1e3);
   soap.delta = read_number(term, "delta", where, 0.0, 1e12);
   soap.normalise = term.at("normalise").get<bool>();
   const RadialTable table = read_table(file, term, where, (l_max + 1) * n_max, cutoff);

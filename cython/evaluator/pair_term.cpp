@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "environment.hpp"
+
 namespace soapgap {
 
 void add_pair_term(const PairTerm &term, const Neighbours &nb, std::int64_t centre, double *energy,
@@ -15,6 +17,7 @@ void add_pair_term(const PairTerm &term, const Neighbours &nb, std::int64_t cent
     if (nb.neighbour_species[p] != other) continue;
     const double *v = nb.vectors + 3 * p;
     const double r = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+    if (!std::isfinite(r)) refuse_vector(v);
     if (r >= term.cutoff) continue;
     const TablePoint at = locate(table.segments.data(), static_cast<int>(table.segments.size()), r);
     const double *row = table.values.data() + 3 * static_cast<std::int64_t>(at.row);
