@@ -1,0 +1,18 @@
+"""The i-PI host: a socket driver that computes energies, forces and virials for i-PI.
+
+`drive` is the whole of it: it reads a structure (species and their order), loads the model, connects to the socket that
+i-PI has opened, and answers until i-PI says EXIT. It needs no i-PI installation, only a socket.
+"""
+
+from importlib import import_module
+
+_PUBLIC = {"DriveReport": "soapgap.ipi.driver", "LostConnection": "soapgap.ipi.protocol", "drive": "soapgap.ipi.driver"}
+
+__all__ = ["DriveReport", "LostConnection", "drive"]
+
+
+def __getattr__(name):
+    # On first use: the command line imports this room for its options, long before anything is driven.
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'soapgap.ipi' has no attribute {name!r}")

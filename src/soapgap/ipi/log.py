@@ -1,0 +1,87 @@
+"""Messages of the i-PI driver: plain lines, or a single live line where the output is a terminal."""
+
+import sys
+import time
+from pathlib import Path
+
+from soapgap.errors import InputError
+
+
+class Log:
+    """Writes lines to standard output and, if asked, to a file.
+
+    Parameters
+    ----------
+    path : path, optional
+        Lines are appended to this file.
+    every : int
+        A progress line each so many frames (a terminal shows progress as it happens instead); 0: none.
+    quiet : bool
+        Nothing on standard output but warnings (these go to standard error).
+    """
+
+    def __init__(self, path: str | Path | None = None, every: int = 100, quiet: bool = False):
+        self.every = every
+        self.quiet = quiet
+        self._file = None
+        self._status = None
+        self._drawn = 0.0
+        if path is not None:
+            try:
+                self._file = open(path, "a", encoding="utf-8")
+            except OSError as error:
+                raise InputError(f"cannot write the log file {path}: {error.strerror}") from error
+        if not quiet and every and sys.stdout.isatty():
+            from rich.console import Console
+
+            self._status = Console(highlight=False).status("waiting for i-PI")
+
+    def line(self, text: str) -> None:
+        """One line of information."""
+        self._to_file(text)
+        self._stop_live()
+        if not self.quiet:
+            print(text, flush=True)
+
+    def warning(self, text: str) -> None:
+        """One line of warning, to standard error even when quiet."""
+        self._to_file(f"warning: {text}")
+        self._stop_live()
+        print(f"soapgap: warning: {text}", file=sys.stderr, flush=True)
+
+    def progress(self, frame: int, text) -> None:
+        """``text()`` after frame number `frame`, at the rate that the output can bear."""
+        due = self.every > 0 and frame % self.every == 0
+        draw = self._status is not None and time.monotonic() - self._drawn > 0.2
+        if not due and not draw:
+            return
+        message = text()
+        if due:
+            self._to_file(message)
+        if draw:
+            self._drawn = time.monotonic()
+            self._status.update(message)
+            self._status.start()
+        elif self._status is None and not self.quiet:
+            print(message, flush=True)
+
+    def close(self) -> None:
+        """Ends the live line and closes the file."""
+        self._stop_live()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _stop_live(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def _to_file(self, text: str) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            self._file.flush()
+        except OSError as error:  # a full disk must not end a simulation for the sake of its log
+            self._file = None
+            self.warning(f"the log file is given up: {error.strerror}")
