@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from soapgap.demo import process
 from soapgap.demo.analysis import linear_drift, power_law_exponent
-from soapgap.demo.files import write_text
+from soapgap.files import write_atomically
 from soapgap.demo.workflow import count_lines
 
 N_CELLS = 4  # 8 N^3 = 512 atoms
@@ -84,7 +84,7 @@ run             {steps}
 
 def lammps(folder, text, name, ranks, progress):
     """Run one input; a moving count of samples on standard error if that is a terminal."""
-    write_text(folder / name, text)
+    write_atomically(folder / name, text)
 
     def tick():
         if sys.stderr.isatty():
@@ -194,7 +194,7 @@ def main(arguments=None):
         print(f"{'ok    ' if verdict['passed'] else 'FAILED'} {verdict['what']}: {verdict['value']:.3f}{error}")
     if options.json:
         content = {"atoms": N_ATOMS, "ps": options.ps, "ranks": options.ranks, "runs": results, "verdicts": verdicts}
-        write_text(options.json, json.dumps(content, indent=1) + "\n")
+        write_atomically(options.json, json.dumps(content, indent=1) + "\n")
     return 0 if all(verdict["passed"] for verdict in verdicts) else 1
 
 

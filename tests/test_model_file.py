@@ -12,7 +12,8 @@ import pytest
 from models import make_two_species_model as two_species_model
 
 from soapgap.errors import InputError, ModelFileError
-from soapgap.model import Model, write_atomically
+from soapgap.files import write_atomically
+from soapgap.model import Model
 
 
 @pytest.fixture(scope="module")

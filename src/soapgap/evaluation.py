@@ -1,6 +1,6 @@
 """`soapgap evaluate`: energies, forces and virials of a file of structures."""
 
-import os
+import io
 from pathlib import Path
 
 import ase.io
@@ -8,6 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from soapgap.errors import InputError
+from soapgap.files import write_atomically
 from soapgap.potential import Potential
 
 __all__ = ["evaluate_file", "read_structures"]
@@ -55,11 +56,6 @@ def evaluate_file(model, structures, output, n_threads: int | None = None) -> No
         fresh.calc = SinglePointCalculator(fresh, **values)
         fresh.info["virial"] = result.virial
         done.append(fresh)
-    output = Path(output)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        ase.io.write(temporary, done, format="extxyz")
-        os.replace(temporary, output)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {output}: {error.strerror}; nothing was left behind") from None
+    text = io.StringIO()
+    ase.io.write(text, done, format="extxyz")
+    write_atomically(output, text.getvalue())

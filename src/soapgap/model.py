@@ -8,7 +8,6 @@ files. Reading and checking is done by the C++ evaluator alone, for every host; 
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from safetensors.numpy import save as save_tensors
 
 from soapgap._evaluator import Evaluator
 from soapgap.errors import InputError, ModelFileError
+from soapgap.files import write_atomically
 from soapgap.radial_table import RadialTable
 
-__all__ = ["Model", "PairTerm", "RadialTable", "SoapTerm", "write_atomically"]
+__all__ = ["Model", "PairTerm", "RadialTable", "SoapTerm"]
 
 FORMAT = 1
 _HEAD = {"kind_version": 1, "n_out": 1, "irreps": "0e", "source": "pair_table"}
@@ -256,25 +256,3 @@ def _checksum(metadata: str, tensors: dict[str, np.ndarray]) -> str:
         digest.update(f"\n{name}\nF64\n{shape}\n".encode())
         digest.update(np.ascontiguousarray(tensors[name], dtype="<f8").tobytes())
     return digest.hexdigest()
-
-
-def write_atomically(path, content: bytes) -> None:
-    """Write a file under a temporary name in the same folder, then rename it: complete or not there.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written (folder missing, no permission, disk full); nothing is left behind.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path} ({len(content)} bytes): {error.strerror}; nothing was left behind: "
-                         "free space, or choose another place") from None

@@ -22,7 +22,7 @@ from ase.io import write
 
 from ..errors import HostError, SoapGAPError
 from . import process
-from .files import write_text
+from ..files import write_atomically
 from .reference import SILICON_MASS, lower_triangular
 
 TIME_LIMIT = 120.0  # s for each program
@@ -80,7 +80,7 @@ def with_ase(model, atoms, n_threads):
 def with_lammps(model, atoms, n_ranks, folder):
     """``pair_style soapgap`` in LAMMPS, started by mpiexec in ``folder``."""
     write(folder / "structure.data", atoms, format="lammps-data", specorder=["Si"], masses=True)
-    write_text(folder / "in.agreement", LAMMPS_INPUT.format(model=Path(model).resolve()))
+    write_atomically(folder / "in.agreement", LAMMPS_INPUT.format(model=Path(model).resolve()))
     command = ["mpiexec", "-n", n_ranks, "lmp", "-in", "in.agreement", "-log", "agreement.log"]
     process.run(command, folder, "lammps.out", TIME_LIMIT)
     forces = np.loadtxt(folder / "forces.txt", skiprows=9)[:, 1:]
@@ -150,7 +150,7 @@ def main(arguments=None):
         with tempfile.TemporaryDirectory(prefix="soapgap-agreement-") as folder:
             result = compare(options.model, folder, options.threads)
         if options.json:
-            write_text(options.json, json.dumps(result, indent=1) + "\n")
+            write_atomically(options.json, json.dumps(result, indent=1) + "\n")
     except SoapGAPError as error:
         print(f"soapgap: {error}", file=sys.stderr)
         return 2

@@ -17,7 +17,7 @@ from ase.units import GPa
 from scipy.optimize import brentq
 
 from ..errors import InputError, SoapGAPError
-from .files import write_text
+from ..files import write_atomically
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -208,7 +208,7 @@ def main(arguments=None):
     try:
         result = compare(options.model, options.threads)
         if options.json:
-            write_text(options.json, json.dumps(result, indent=1) + "\n")
+            write_atomically(options.json, json.dumps(result, indent=1) + "\n")
     except SoapGAPError as error:
         print(f"soapgap: {error}", file=sys.stderr)
         return 2

@@ -11,7 +11,7 @@ from ase.units import _hbar, _k, kB
 from ..errors import HostError
 from . import plots, process
 from .analysis import correlation_time, linear_drift
-from .files import write_text
+from ..files import write_atomically
 from .workflow import Check, StepResult, count_lines
 
 TITLE = "Path integrals: i-PI with 8 beads"
@@ -35,7 +35,7 @@ def run(flow):
     address = f"soapgap-demo-{os.getpid()}"
     flow.copy("pimd.xml")
     text = (flow.folder / "pimd.xml").read_text(encoding="utf-8")
-    write_text(flow.folder / "pimd.xml", text.replace("ADDRESS", address).replace("STEPS", str(steps)))
+    write_atomically(flow.folder / "pimd.xml", text.replace("ADDRESS", address).replace("STEPS", str(steps)))
     for name in ("pimd.out", "RESTART", "EXIT"):
         (flow.folder / name).unlink(missing_ok=True)
     simulate(flow, address, steps)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import HostError, InputError, SoapGAPError
 from . import process
-from .files import write_text
+from ..files import write_atomically
 from .screen import Screen
 from .workflow import Workflow
 
@@ -106,9 +106,9 @@ def save(flow, record):
     """Write results.json and report.html."""
     from .report import render
 
-    write_text(flow.folder / "results.json", json.dumps(record, indent=1) + "\n")
+    write_atomically(flow.folder / "results.json", json.dumps(record, indent=1) + "\n")
     report = flow.folder / "report.html"
-    write_text(report, render(record, flow.folder))
+    write_atomically(report, render(record, flow.folder))
     return report
 
 

@@ -1,0 +1,91 @@
+"""Turns the schema's complaints into sentences: where in the file, what was got, what was expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def describe(errors: Iterable[Mapping[str, Any]], known: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """One sentence per complaint.
+
+    Parameters
+    ----------
+    errors : the list that pydantic's `ValidationError.errors()` gives
+    known : the keys of each section: "" for the top, "data", "baseline", "baseline.pairs", "terms:<kind>"
+    """
+    sentences = []
+    for error in errors:
+        place = location(error["loc"], known)
+        sentences.append(_sentence(error, place, known))
+    return sentences
+
+
+def location(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
+    """Path in the file, such as `terms[0].n_max` (pydantic puts a term's kind into the path: it is dropped)."""
+    place = ""
+    for position, part in enumerate(loc):
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif position == 2 and loc[0] == "terms" and f"terms:{part}" in known:
+            continue
+        else:
+            place += f".{part}" if place else str(part)
+    return place
+
+
+def _section(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
+    """Name (a key of `known`) of the section in which the last part of the path stands."""
+    if len(loc) == 1:
+        return ""
+    if loc[0] == "terms":
+        return f"terms:{loc[2]}"
+    if loc[:2] == ("baseline", "pairs"):
+        return "baseline.pairs"
+    return str(loc[0])
+
+
+def _heading(section: str) -> str:
+    if section == "":
+        return "the top of the file, before the first [table]"
+    if section.startswith("terms:"):
+        return f'[[terms]] of kind "{section[6:]}"'
+    return f"[{section}]"
+
+
+def _sentence(error: Mapping[str, Any], place: str, known: Mapping[str, tuple[str, ...]]) -> str:
+    kind, got, context = error["type"], error.get("input"), error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"{place}: unknown key; {_suggestion(error['loc'], known)}"
+    if kind == "missing":
+        return f"{place}: this key is missing; it has no default"
+    if kind == "union_tag_not_found":
+        return f'{place}.kind: this key is missing; expected "soap" or "distance_2b"'
+    if kind == "union_tag_invalid":
+        near = difflib.get_close_matches(str(context.get("tag")), ["soap", "distance_2b"], 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{place}.kind: got {context.get('tag')!r}, expected {context.get('expected_tags')}{hint}"
+    if kind == "soapgap":
+        return f"{place}: {error['msg']}" if place else error["msg"]
+    if kind in ("model_type", "dict_type"):
+        return f"{place}: got {_short(got)}, expected a table"
+    expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"{place}: got {_short(got)}, expected {expected}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _suggestion(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
+    key, section = str(loc[-1]), _section(loc, known)
+    elsewhere = [other for other, keys in known.items() if key in keys and other != section]
+    if elsewhere:
+        return f"it belongs to {_heading(elsewhere[0])}"
+    keys = known.get(section, ())
+    near = difflib.get_close_matches(key, keys, 1, 0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"{_heading(section)} knows {', '.join(keys)}"

@@ -1,0 +1,76 @@
+"""Energies of isolated atoms, e0: given, from isolated-atom frames, or fitted to the compositions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from soapgap.errors import InputError
+from soapgap.training.dataset import Structure
+from soapgap.training.environments import neighbours_of
+
+
+def is_isolated(structure: Structure, cutoff: float) -> bool:
+    """True for one atom alone, with no periodic image within the cutoff (Angstrom)."""
+    if len(structure.atoms) != 1:
+        return False
+    neighbours = neighbours_of(structure, cutoff, structure.symbols)
+    return len(neighbours.vectors) == 0
+
+
+def atom_energies(rule: str | dict[str, float], structures: Sequence[Structure], species: Sequence[str],
+                  cutoff: float, baseline_energies: Sequence[float]) -> dict[str, float]:
+    """Energy of an isolated atom of every species (eV).
+
+    Parameters
+    ----------
+    rule : "isolated", "fit", or the energies themselves
+    species : chemical symbols
+    cutoff : largest cutoff of the model (Angstrom): an isolated atom has no neighbour within it
+    baseline_energies : energy of the baseline of every structure (eV), subtracted first
+
+    Notes
+    -----
+    "fit" minimises sum_k (E_k - E_base,k - sum_s n_ks e0_s)^2 over all frames with an energy; where the compositions do
+    not determine e0 (all frames of one stoichiometry), the solution of the smallest norm is taken.
+    """
+    if isinstance(rule, dict):
+        return _given(rule, species)
+    if rule == "isolated":
+        return _from_isolated(structures, species, cutoff, baseline_energies)
+    rows = [k for k, s in enumerate(structures) if s.energy is not None]
+    if not rows:
+        raise InputError('e0 = "fit" needs energies, and no frame has one; give the values: e0 = {Si = -0.79}')
+    counts = np.array([[structures[k].symbols.count(symbol) for symbol in species] for k in rows], float)
+    energies = np.array([structures[k].energy - baseline_energies[k] for k in rows])
+    solution = np.linalg.lstsq(counts, energies, rcond=None)[0]
+    return dict(zip(species, solution.tolist(), strict=True))
+
+
+def _given(rule: dict[str, float], species: Sequence[str]) -> dict[str, float]:
+    missing = [symbol for symbol in species if symbol not in rule]
+    if missing:
+        raise InputError(f"e0 gives no energy for {', '.join(missing)}, which the training data contain; add it")
+    extra = [symbol for symbol in rule if symbol not in species]
+    if extra:
+        raise InputError(f"e0 names {', '.join(extra)}, but the training data contain only {', '.join(species)}")
+    return {symbol: rule[symbol] for symbol in species}
+
+
+def _from_isolated(structures, species, cutoff, baseline_energies) -> dict[str, float]:
+    found: dict[str, tuple[float, str]] = {}
+    for structure, baseline in zip(structures, baseline_energies, strict=True):
+        if structure.energy is None or not is_isolated(structure, cutoff):
+            continue
+        symbol, energy = structure.symbols[0], structure.energy - baseline
+        if symbol in found and abs(found[symbol][0] - energy) > 1e-6:
+            raise InputError(f"two isolated {symbol} atoms have different energies: {found[symbol][0]:.6f} eV "
+                             f"({found[symbol][1]}) and {energy:.6f} eV ({structure.where}); keep one")
+        found.setdefault(symbol, (energy, structure.where))
+    missing = [symbol for symbol in species if symbol not in found]
+    if missing:
+        example = ", ".join(f"{symbol} = ..." for symbol in species)
+        raise InputError(f'e0 = "isolated" needs a frame with one atom alone and its energy (no neighbour within '
+                         f"{cutoff:g} A) for {', '.join(missing)}; add it, or set e0 = {{{example}}} or e0 = \"fit\"")
+    return {symbol: found[symbol][0] for symbol in species}

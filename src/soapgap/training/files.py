@@ -1,0 +1,55 @@
+"""Where a fit writes: the model, and beside it its state, its errors and its plots."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from soapgap.errors import InputError
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """The files of one fit: MODEL, MODEL.fit, MODEL.errors.json, MODEL.parity.png."""
+
+    model: Path
+
+    @property
+    def state(self) -> Path:
+        """Checkpoint while the fit runs, R and Q^T y afterwards."""
+        return self.model.with_name(self.model.name + ".fit")
+
+    @property
+    def errors(self) -> Path:
+        """Errors as JSON."""
+        return self.model.with_name(self.model.name + ".errors.json")
+
+    @property
+    def parity(self) -> Path:
+        """Parity plots."""
+        return self.model.with_name(self.model.name + ".parity.png")
+
+    @property
+    def companions(self) -> list[Path]:
+        """The files beside the model that exist."""
+        return [path for path in (self.state, self.errors, self.parity) if path.exists()]
+
+    def check_writable(self) -> None:
+        """Fail now rather than after hours.
+
+        Raises
+        ------
+        InputError
+            The folder is missing or may not be written to, or the name is that of a folder.
+        """
+        if self.model.is_dir():
+            raise InputError(f"output: {self.model} is a folder; give the name of the model file")
+        try:
+            handle, name = tempfile.mkstemp(dir=self.model.parent, prefix=f".{self.model.name}.", suffix=".tmp")
+            os.close(handle)
+            os.unlink(name)
+        except OSError as error:
+            raise InputError(f"output: cannot write to the folder {self.model.parent}: {error.strerror}; "
+                             "create it, free space, or choose another place") from None

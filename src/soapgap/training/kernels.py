@@ -1,0 +1,93 @@
+"""The kernels of a fit: what the design matrix needs to know of a term, and what the term becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from soapgap.model import Model, PairTerm, SoapTerm
+from soapgap.training.pair_kernel import PairKernel
+
+
+@dataclass(frozen=True)
+class SoapKernel:
+    """A SOAP kernel with its sparse points; `index` is its term in the evaluator that makes its rows."""
+
+    term: SoapTerm
+    index: int
+
+    @property
+    def n_sparse(self) -> int:
+        """Number of sparse points, the number of columns of this kernel."""
+        return len(self.term.sparse_points)
+
+    @property
+    def sparse_points(self) -> np.ndarray:
+        """(n_sparse, d) features."""
+        return self.term.sparse_points
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"soap ({self.term.centre})"
+
+    def covariance(self) -> np.ndarray:
+        """K_MM = delta^2 (X_s . X_t)^zeta, (n_sparse, n_sparse), eV^2."""
+        covariance = self.sparse_points @ self.sparse_points.T
+        np.power(covariance, self.term.zeta, out=covariance)
+        covariance *= self.term.delta**2
+        return covariance
+
+    def rows(self, evaluator, neighbours, gradients: bool, strain: bool):
+        """Rows of the design matrix of one structure (`Evaluator.kernel_rows`)."""
+        return evaluator.kernel_rows(self.index, neighbours, gradients=gradients, strain=strain)
+
+    def finished(self, weights: np.ndarray) -> SoapTerm:
+        """The term of the fitted model."""
+        return replace(self.term, weights=weights.reshape(1, -1))
+
+
+@dataclass(frozen=True)
+class DistanceKernel:
+    """A `distance_2b` kernel among the species of the model."""
+
+    kernel: PairKernel
+    species: list[str]
+
+    @property
+    def n_sparse(self) -> int:
+        """Number of sparse points, the number of columns of this kernel."""
+        return self.kernel.n_sparse
+
+    @property
+    def sparse_points(self) -> np.ndarray:
+        """(n_sparse,) distances (Angstrom)."""
+        return self.kernel.sparse
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"distance_2b ({'-'.join(self.kernel.species)})"
+
+    def covariance(self) -> np.ndarray:
+        """K_MM, (n_sparse, n_sparse), eV^2."""
+        return self.kernel.covariance()
+
+    def rows(self, evaluator, neighbours, gradients: bool, strain: bool):
+        """Rows of the design matrix of one structure."""
+        return self.kernel.rows(neighbours, self.species, gradients, strain)
+
+    def finished(self, weights: np.ndarray) -> PairTerm:
+        """The term of the fitted model."""
+        return self.kernel.pair_term(weights)
+
+
+Kernel = SoapKernel | DistanceKernel
+
+
+def rows_evaluator(species: list[str], kernels: Sequence[Kernel]):
+    """The evaluator that makes the rows of the SOAP kernels, in the order of their `index`."""
+    terms = [kernel.term for kernel in kernels if isinstance(kernel, SoapKernel)]
+    return Model(species, dict.fromkeys(species, 0.0), terms, {}).evaluator(1)

@@ -1,0 +1,144 @@
+"""Choosing sparse points: the few environments whose kernels span the model.
+
+Duplicates are removed first. All methods are deterministic for a given seed and return ascending indices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+DUPLICATE_TOLERANCE = 1e-10
+CHUNK_ROWS = 4096
+
+
+def unique_rows(features: np.ndarray) -> np.ndarray:
+    """Indices (ascending) of the rows that are not copies of an earlier one.
+
+    Two rows are copies if no component differs by more than 1e-10. Rows are sorted by a fixed projection, on which
+    copies fall within sqrt(d) 1e-10 of one another, so only neighbours in that order are compared.
+
+    Parameters
+    ----------
+    features : (n, d)
+    """
+    n, d = features.shape
+    direction = np.random.default_rng(20130503).standard_normal(d)
+    direction /= np.linalg.norm(direction)
+    keys = features @ direction
+    order = np.argsort(keys, kind="stable")
+    window = 2.0 * np.sqrt(d) * DUPLICATE_TOLERANCE
+    keep = np.ones(n, bool)
+    gap_ends = np.flatnonzero(np.diff(keys[order]) > window) + 1
+    for run in np.split(order, gap_ends):
+        if len(run) > 1:
+            _mark_copies(features, np.sort(run), keep)
+    return np.flatnonzero(keep)
+
+
+def _mark_copies(features: np.ndarray, run: np.ndarray, keep: np.ndarray) -> None:
+    remaining = run
+    while len(remaining) > 1:
+        first, others = remaining[0], remaining[1:]
+        copies = np.abs(features[others] - features[first]).max(axis=1) <= DUPLICATE_TOLERANCE
+        keep[others[copies]] = False
+        remaining = others[~copies]
+
+
+def select(features: np.ndarray, n_sparse: int, method: str, seed) -> np.ndarray:
+    """Choose rows of the features as sparse points.
+
+    Parameters
+    ----------
+    features : (n, d), unit norm for normalised terms, duplicates removed
+    n_sparse : how many; all rows if there are not more
+    method : "cur", "fps" or "random"
+    seed : seed or sequence of seeds of `numpy.random.default_rng`
+
+    Returns
+    -------
+    indices : ascending
+    """
+    n = len(features)
+    if n_sparse >= n:
+        return np.arange(n)
+    rng = np.random.default_rng(seed)
+    if method == "fps":
+        chosen = farthest_points(features, n_sparse, int(rng.integers(n)))
+    elif method == "cur":
+        chosen = leverage_sample(features, n_sparse, rng)
+    else:
+        chosen = rng.choice(n, n_sparse, replace=False)
+    return np.sort(chosen)
+
+
+def farthest_points(features: np.ndarray, n_points: int, first: int) -> np.ndarray:
+    """Farthest-point sampling: each new point is the one farthest from all points chosen so far.
+
+        i_{k+1} = argmax_i  min_{j <= k} |x_i - x_{i_j}|
+
+    (T. F. Gonzalez, Theor. Comput. Sci. 38, 293 (1985)). For unit vectors the order of the distances is that of any
+    kernel (x . y)^zeta. Ties go to the smaller index.
+
+    Parameters
+    ----------
+    features : (n, d)
+    n_points : number of points, at most n
+    first : index of the first point
+
+    Returns
+    -------
+    indices : in the order of their choice
+    """
+    norms = np.einsum("ij,ij->i", features, features)
+    chosen = np.empty(n_points, np.int64)
+    nearest = np.full(len(features), np.inf)
+    for k in range(n_points):
+        chosen[k] = first
+        distance = norms + norms[first] - 2.0 * (features @ features[first])
+        np.minimum(nearest, distance, out=nearest)
+        nearest[first] = -1.0
+        first = int(np.argmax(nearest))
+    return chosen
+
+
+def leverage_scores(features: np.ndarray, rank: int | None = None) -> np.ndarray:
+    """Normalised statistical leverage of the rows.
+
+        l_i = (1/k) sum_{j <= k} u_ij^2,    X = U S V^T,    sum_i l_i = 1
+
+    (M. W. Mahoney and P. Drineas, PNAS 106, 697 (2009), for environments: G. Imbalzano et al., J. Chem. Phys. 148,
+    241730 (2018)). u_ij = x_i . v_j / s_j comes from the eigenvectors of X^T X, in chunks of rows, so the memory is
+    d^2 beside the features.
+
+    Parameters
+    ----------
+    features : (n, d)
+    rank : k; by default half the number of singular values above 1e-7 of the largest, as GAP takes half of them
+
+    Returns
+    -------
+    scores : (n,)
+    """
+    gram = features.T @ features
+    eigenvalues, vectors = np.linalg.eigh(gram)
+    eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
+    if rank is None:
+        rank = max(1, int(np.count_nonzero(eigenvalues > 1e-14 * eigenvalues[0])) // 2)
+    scaled = vectors[:, :rank] / np.sqrt(eigenvalues[:rank])
+    scores = np.empty(len(features))
+    for start in range(0, len(features), CHUNK_ROWS):
+        projected = features[start:start + CHUNK_ROWS] @ scaled
+        scores[start:start + CHUNK_ROWS] = np.einsum("ij,ij->i", projected, projected)
+    return scores / scores.sum()
+
+
+def leverage_sample(features: np.ndarray, n_points: int, rng: np.random.Generator) -> np.ndarray:
+    """CUR: distinct rows drawn with probabilities proportional to their leverage.
+
+    The draw without replacement takes the n_points largest keys log(u_i)/l_i, u_i uniform in (0, 1) (P. S. Efraimidis
+    and P. G. Spirakis, Inf. Process. Lett. 97, 181 (2006)).
+    """
+    scores = np.maximum(leverage_scores(features), np.finfo(float).tiny)
+    with np.errstate(over="ignore"):
+        keys = np.log(1.0 - rng.random(len(features))) / scores
+    return np.argsort(-keys, kind="stable")[:n_points]

@@ -1,0 +1,107 @@
+"""The state of a fit, MODEL.fit: the triangle R, Q^T y, and how far the data have been folded in.
+
+While a fit runs the file is its checkpoint; when it has ended the file is what appending data and variances start from.
+It is a safetensors file: `triangle` [[R, Q^T y], [0, rho]] (packed rows of the upper triangle), the sparse points, and
+one JSON string under the key "soapgap_fit".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from soapgap.files import write_atomically
+
+FORMAT = 1
+
+
+def identity(config: dict[str, Any], data_sha256: str, version: str) -> str:
+    """Fingerprint of everything that decides the triangle: configuration, training data, program version."""
+    text = json.dumps([config, data_sha256, version], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FitState:
+    """Where a fit stands.
+
+    Attributes
+    ----------
+    identity : fingerprint (`identity`)
+    n_done : number of structures folded in
+    complete : the fit has ended
+    packed : rows of the upper triangle (M + 1, M + 1) one after the other (`pack`, `unpack`)
+    sparse : sparse points of every kernel, in the order of the columns
+    """
+
+    identity: str
+    n_done: int
+    complete: bool
+    packed: np.ndarray
+    sparse: Sequence[np.ndarray]
+
+    def save(self, path: Path) -> None:
+        """Write the file as a whole.
+
+        Raises
+        ------
+        InputError
+            It cannot be written.
+        """
+        header = {
+            "complete": self.complete,
+            "format": FORMAT,
+            "identity": self.identity,
+            "n_done": self.n_done,
+            "n_kernels": len(self.sparse),
+        }
+        tensors = {"triangle": self.packed}
+        for index, points in enumerate(self.sparse):
+            tensors[f"sparse.{index}"] = np.ascontiguousarray(points)
+        text = json.dumps(header, sort_keys=True, separators=(",", ":"))
+        write_atomically(path, save(tensors, {"soapgap_fit": text}))
+
+
+def _row_starts(size: int) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.arange(size, 0, -1))])
+
+
+def pack(triangle: np.ndarray) -> np.ndarray:
+    """The rows of an upper triangle, (n, n), one after the other, (n (n + 1)/2,)."""
+    starts = _row_starts(len(triangle))
+    packed = np.empty(starts[-1])
+    for row in range(len(triangle)):
+        packed[starts[row]:starts[row + 1]] = triangle[row, row:]
+    return packed
+
+
+def unpack(packed: np.ndarray) -> np.ndarray:
+    """The upper triangle again, (n, n), Fortran order."""
+    size = int(np.sqrt(2 * len(packed)))
+    starts = _row_starts(size)
+    triangle = np.zeros((size, size), order="F")
+    for row in range(size):
+        triangle[row, row:] = packed[starts[row]:starts[row + 1]]
+    return triangle
+
+
+def load_state(path: Path) -> FitState | None:
+    """Read a state; None if there is no readable one."""
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            header = json.loads(file.metadata()["soapgap_fit"])
+            if header["format"] != FORMAT:
+                return None
+            packed = file.get_tensor("triangle")
+            sparse = [file.get_tensor(f"sparse.{index}") for index in range(header["n_kernels"])]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return FitState(header["identity"], header["n_done"], header["complete"], packed, sparse)

@@ -1,0 +1,118 @@
+"""How good a model is on a data set: errors by quantity and by config_type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from soapgap.training.dataset import Structure
+from soapgap.training.environments import neighbours_of
+from soapgap.training.ordered_map import ordered_map
+from soapgap.training.virials import as_voigt
+
+QUANTITIES = {
+    "energy": "meV/atom",
+    "force": "eV/A",
+    "virial": "meV/atom",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Reference and prediction of one quantity of a data set, value by value.
+
+    Attributes
+    ----------
+    reference, predicted : (n,) energy per atom (eV), force component (eV/A), or virial component per atom (eV)
+    types : (n,) config_type of the frame of each value
+    """
+
+    reference: np.ndarray
+    predicted: np.ndarray
+    types: np.ndarray
+
+
+def compare(model, structures: Sequence[Structure], n_threads: int = 1,
+            advance=lambda amount: None) -> dict[str, Comparison]:
+    """Predict all structures and put the predictions beside the reference.
+
+    Forces that the data exclude by `force_mask` are left out.
+
+    Returns
+    -------
+    comparisons : by "energy", "force" and "virial"
+    """
+    first = model.evaluator(1)
+    evaluators = [first, *(first.clone() for _ in range(n_threads - 1))]
+    collected: dict[str, list] = {quantity: [] for quantity in QUANTITIES}
+    for structure, pairs in zip(structures, ordered_map(_compare_one, structures, evaluators), strict=True):
+        for quantity, (reference, predicted) in pairs.items():
+            types = np.full(len(reference), structure.config_type)
+            collected[quantity].append((reference, predicted, types))
+        advance(1)
+    return {quantity: _join(parts) for quantity, parts in collected.items()}
+
+
+def _compare_one(evaluator, structure: Structure) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Reference and prediction of what is known about one structure."""
+    neighbours = neighbours_of(structure, evaluator.cutoff, evaluator.species)
+    n = len(structure.atoms)
+    need_gradients = structure.forces is not None or structure.virial is not None
+    energies, gradients = evaluator.evaluate(neighbours, gradients=need_gradients)
+    pairs = {}
+    if structure.energy is not None:
+        pairs["energy"] = np.array([structure.energy / n]), np.array([energies.sum() / n])
+    if need_gradients:
+        forces, virial = evaluator.forces_and_virial(neighbours, gradients)
+        if structure.forces is not None:
+            mask = structure.overrides.get("force_mask")
+            used = slice(None) if mask is None else ~mask.reshape(n).astype(bool)
+            pairs["force"] = structure.forces[used].ravel(), forces[used].ravel()
+        if structure.virial is not None:
+            pairs["virial"] = as_voigt(structure.virial) / n, as_voigt(virial) / n
+    return pairs
+
+
+def _join(parts: list) -> Comparison:
+    if not parts:
+        return Comparison(np.empty(0), np.empty(0), np.empty(0, str))
+    references, predictions, types = zip(*parts, strict=True)
+    return Comparison(np.concatenate(references), np.concatenate(predictions), np.concatenate(types))
+
+
+def errors(comparisons: dict[str, Comparison]) -> dict[str, dict[str, dict[str, float]]]:
+    """Root mean square and mean absolute errors.
+
+    Returns
+    -------
+    errors : {config_type or "all": {quantity: {"n", "rmse", "mae"}}}; energies and virials in meV per atom, forces in
+        eV/A; quantities without data are absent
+    """
+    types = sorted({str(name) for c in comparisons.values() for name in np.unique(c.types)})
+    groups = ["all", *types] if len(types) > 1 else ["all"]
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for group in groups:
+        entry = {}
+        for quantity, comparison in comparisons.items():
+            chosen = slice(None) if group == "all" else comparison.types == group
+            difference = (comparison.predicted - comparison.reference)[chosen]
+            if len(difference):
+                unit = 1.0 if quantity == "force" else 1000.0
+                entry[quantity] = {
+                    "n": len(difference),
+                    "rmse": unit * float(np.sqrt(np.mean(difference**2))),
+                    "mae": unit * float(np.mean(np.abs(difference))),
+                }
+        table[group] = entry
+    return table
+
+
+def virial_sign_is_suspect(comparison: Comparison) -> bool:
+    """True if the virials of the data fit better with the opposite sign: they were most likely given so."""
+    if len(comparison.reference) == 0:
+        return False
+    right = np.sum((comparison.predicted - comparison.reference) ** 2)
+    wrong = np.sum((comparison.predicted + comparison.reference) ** 2)
+    return bool(wrong < right)
