@@ -58,11 +58,12 @@ def silicon_model(n_max: int, l_max: int, n_sparse: int, cutoff: float = 5.0, ze
     return model
 
 
-def seconds(work) -> float:
-    """Wall time of one call."""
+def seconds(work, *arguments, times: int = 1) -> float:
+    """Wall time of one call, the mean over so many."""
     start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    for _ in range(times):
+        work(*arguments)
+    return (time.perf_counter() - start) / times
 
 
 def interleaved(ours, theirs, n_pairs: int):
@@ -71,7 +72,7 @@ def interleaved(ours, theirs, n_pairs: int):
     Both get the number of the run and evaluate that run's structure: quippy keeps results of a structure it knows.
     """
     ours(0), theirs(0)
-    pairs = np.array([(seconds(lambda: ours(k)), seconds(lambda: theirs(k))) for k in range(1, n_pairs + 1)])
+    pairs = np.array([(seconds(ours, k), seconds(theirs, k)) for k in range(1, n_pairs + 1)])
     return np.median(pairs[:, 0]), np.median(pairs[:, 1]), float(np.median(pairs[:, 1] / pairs[:, 0]))
 
 
@@ -124,8 +125,8 @@ def scaling(n_repeats: int) -> list[dict]:
     for repeat in range(n_repeats):
         for k, (atoms, pairs) in enumerate(zip(cells, lists)):
             again = max(1, 512 // len(atoms))  # small cells are repeated, so that every sample takes some 50 ms
-            bare[repeat, k] = seconds(lambda: [potential.evaluator.evaluate(pairs) for _ in range(again)]) / again
-            whole[repeat, k] = seconds(lambda: [potential.compute(atoms) for _ in range(again)]) / again
+            bare[repeat, k] = seconds(potential.evaluator.evaluate, pairs, times=again)
+            whole[repeat, k] = seconds(potential.compute, atoms, times=again)
     return [{"n_atoms": len(atoms), "evaluator_us_per_atom": float(np.median(bare[:, k]) / len(atoms) * 1e6),
              "with_neighbours_us_per_atom": float(np.median(whole[:, k]) / len(atoms) * 1e6)}
             for k, atoms in enumerate(cells)]

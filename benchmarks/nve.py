@@ -20,10 +20,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+
 from soapgap.demo import process
 from soapgap.demo.analysis import linear_drift, power_law_exponent
-from soapgap.files import write_atomically
 from soapgap.demo.workflow import count_lines
+from soapgap.files import write_atomically
 
 N_CELLS = 4  # 8 N^3 = 512 atoms
 N_ATOMS = 8 * N_CELLS**3

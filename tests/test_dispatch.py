@@ -32,8 +32,8 @@ def run(tmp_path, isa, threads=1):
     environment.pop("SOAPGAP_ISA", None)
     if isa:
         environment["SOAPGAP_ISA"] = isa
-    done = subprocess.run([sys.executable, "-c", CODE, str(name), str(threads)], env=environment, capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run([sys.executable, "-c", CODE, str(name), str(threads)], env=environment, capture_output=True,
+                          text=True, timeout=60)
     if "does not have" in done.stderr:
         pytest.skip(f"this CPU has no {isa}")
     assert done.returncode == 0, done.stderr

@@ -56,7 +56,8 @@ def by_lammps(model, atoms, folder, ranks=1):
     model.save(folder / "m.safetensors")
     write_data(folder / "data.lammps", atoms, SPECIES)
     boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
-    lmp_ok(folder, header(boundary) + f"pair_style soapgap\npair_coeff * * m.safetensors {' '.join(SPECIES)}\n" + MEASURE, ranks)
+    style = f"pair_style soapgap\npair_coeff * * m.safetensors {' '.join(SPECIES)}\n"
+    lmp_ok(folder, header(boundary) + style + MEASURE, ranks)
     result = measured(folder)
     xx, yy, zz, xy, xz, yz = result.virial
     return result.energy, result.forces, np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])

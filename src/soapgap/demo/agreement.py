@@ -21,9 +21,9 @@ from ase.calculators.socketio import SocketIOCalculator
 from ase.io import write
 
 from ..errors import HostError, SoapGAPError
-from . import process
 from ..files import write_atomically
-from .reference import SILICON_MASS, lower_triangular
+from . import process
+from .reference import lower_triangular
 
 TIME_LIMIT = 120.0  # s for each program
 BAR = 1.6021765e6  # bar in one eV/Angstrom^3, the constant that LAMMPS has built in for metal units

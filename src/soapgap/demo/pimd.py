@@ -9,9 +9,9 @@ from ase.io import write
 from ase.units import _hbar, _k, kB
 
 from ..errors import HostError
+from ..files import write_atomically
 from . import plots, process
 from .analysis import correlation_time, linear_drift
-from ..files import write_atomically
 from .workflow import Check, StepResult, count_lines
 
 TITLE = "Path integrals: i-PI with 8 beads"

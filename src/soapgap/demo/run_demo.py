@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 
 from ..errors import HostError, InputError, SoapGAPError
-from . import process
 from ..files import write_atomically
+from . import process
 from .screen import Screen
 from .workflow import Workflow
 

@@ -31,7 +31,7 @@ class Estimate:
     triangle : 8 (M + 1)^2 for R and Q^T y
     blocks : 8 (M + 1) x (rows of the block being gathered and of its parts, 2 (1024 + r), and 2 r per thread that
         wait), r the rows of the largest structure
-    regulariser : 32 (M + 1)^2 for K_mm, its factor as rows and in LAPACK, and the saved triangle, when the blocks are gone
+    regulariser : 32 (M + 1)^2 for K_mm, its factor as rows and in LAPACK, and the saved triangle, without the blocks
     environments : twice 8 bytes x features x environments that sparse points are chosen from, before all that
     sparse : 8 bytes x features x sparse points, in the model, in its file's bytes and in the evaluator of each thread
     present : what the process holds already: Python, the libraries and the data

@@ -15,7 +15,8 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk, diamond100, diamond111
 from ase.io import write
-from soapgap.demo.reference import SILICON_MASS, StillingerWeber, create_system, lower_triangular, start_lammps
+
+from soapgap.demo.reference import StillingerWeber, create_system, lower_triangular, start_lammps
 
 HERE = Path(__file__).resolve().parent
 A0 = 5.431  # A, lattice constant of the potential
