@@ -120,7 +120,7 @@ def scaling(n_repeats: int) -> list[dict]:
     cells = [silicon(n) for n in (64, 216, 512, 1728, 4096, 8000)]
     lists = [neighbour_arrays(atoms, potential.cutoff, potential.species) for atoms in cells]
     bare, whole = np.empty((n_repeats, len(cells))), np.empty((n_repeats, len(cells)))
-    for atoms, pairs in zip(cells, lists):
+    for pairs in lists:
         potential.evaluator.evaluate(pairs)
     for repeat in range(n_repeats):
         for k, (atoms, pairs) in enumerate(zip(cells, lists)):

@@ -81,7 +81,8 @@ def main():
             line = linear_drift(*conserved(options.model, dt, options.ps, Path(folder)))
         rows.append({"dt_fs": dt, "ps": options.ps, "fluctuation_meV_per_atom": line.fluctuation, "slope": line.slope,
                      "slope_standard_error": line.standard_error, "slope_x_length_over_fluctuation": line.relative})
-        print(f"{dt:5.1f}{line.fluctuation:22.5f}{line.slope:19.6f}{line.standard_error:10.6f}{line.relative:20.3f}", flush=True)
+        print(f"{dt:5.1f}{line.fluctuation:22.5f}{line.slope:19.6f}{line.standard_error:10.6f}{line.relative:20.3f}",
+              flush=True)
     if options.json:
         write_atomically(options.json, json.dumps(rows, indent=1) + "\n")
     good = all(row["slope_x_length_over_fluctuation"] < 0.1 for row in rows)
