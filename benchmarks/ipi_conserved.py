@@ -1,6 +1,6 @@
 """The conserved quantity of i-PI with soapgap as its driver: 64 silicon atoms, 8 beads, constant energy.
 
-    python benchmarks/ipi_conserved.py [--model MODEL] [--ps 8] [--json ipi_conserved.json]
+    python benchmarks/ipi_conserved.py [--model MODEL] [--ps 20] [--json ipi_conserved.json]
 
 Ring-polymer molecular dynamics (no thermostat, whose own random walk of the conserved quantity would hide the driver's
 part) at 300 K with time steps of 0.5 and 1 fs. A straight line through the conserved quantity: slope x length must stay
@@ -71,7 +71,7 @@ def conserved(model: Path, dt: float, ps: float, folder: Path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("examples/models/si.safetensors"))
-    parser.add_argument("--ps", type=float, default=8.0, help="length of each run")
+    parser.add_argument("--ps", type=float, default=20.0, help="length of each run")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []

@@ -8,6 +8,9 @@ namespace soapgap {
 
 struct Kernels {
   const char *name;  // "baseline", "avx2", "avx512"
+  double (*dot)(const double *a, const double *b, std::ptrdiff_t n);
+  void (*subtract_and_scale)(const double *v, double along, const double *x, double scale, std::ptrdiff_t n,
+                             double *out);
   std::ptrdiff_t (*expansion_scratch)(const DensityBasis &, int n);
   void (*expand_density)(const DensityBasis &, const Environment &, double *scratch, double *c);
   void (*pull_back_density)(const DensityBasis &, const Environment &, const double *g, double *scratch,

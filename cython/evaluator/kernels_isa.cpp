@@ -40,9 +40,11 @@ static void neighbour_derivative(const DensityBasis &basis, const Environment &e
 #define SOAPGAP_TEXT(x) SOAPGAP_TEXT2(x)
 
 extern const Kernels table;
-const Kernels table = {SOAPGAP_TEXT(SOAPGAP_ISA), expansion_scratch,        expand_density,        pull_back_density,
-                       neighbour_derivative,      power_spectrum,           pull_back_power_spectrum,
-                       power_spectrum_tangent};
+const Kernels table = {SOAPGAP_TEXT(SOAPGAP_ISA), dot,
+                       subtract_and_scale,        expansion_scratch,
+                       expand_density,            pull_back_density,
+                       neighbour_derivative,      power_spectrum,
+                       pull_back_power_spectrum,  power_spectrum_tangent};
 
 }  // namespace SOAPGAP_ISA
 }  // namespace soapgap

@@ -32,6 +32,27 @@ inline void transpose(Vec &a, Vec &b, Vec &c, Vec &d) {
   d = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
 }
 
+// a . b; four sums, so that the additions need not wait for one another.
+inline double dot(const double *a, const double *b, std::ptrdiff_t n) {
+  Vec sum[4] = {broadcast(0.0), broadcast(0.0), broadcast(0.0), broadcast(0.0)};
+  std::ptrdiff_t i = 0;
+  for (; i + 4 * width <= n; i += 4 * width)
+    for (int k = 0; k < 4; ++k) sum[k] += load(a + i + k * width) * load(b + i + k * width);
+  const Vec all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  double total = (all[0] + all[1]) + (all[2] + all[3]);
+  for (; i < n; ++i) total += a[i] * b[i];
+  return total;
+}
+
+// out = scale (v - along x); out may be v.
+inline void subtract_and_scale(const double *v, double along, const double *x, double scale, std::ptrdiff_t n,
+                               double *out) {
+  std::ptrdiff_t i = 0;
+  for (; i + width <= n; i += width)
+    store(out + i, broadcast(scale) * (load(v + i) - broadcast(along) * load(x + i)));
+  for (; i < n; ++i) out[i] = scale * (v[i] - along * x[i]);
+}
+
 // One register tile of out[m][n] (+)= sum_k a(m, k) b[k][n]: m_tile rows, n_tile vectors.
 template <int m_tile, int n_tile>
 inline void gemm_tile(int n_k, const double *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, const double *b,

@@ -30,9 +30,8 @@ void project_out(const SoapTerm &term, const double *x, double norm, const doubl
     std::fill(out, out + d, 0.0);
     return;
   }
-  double along = 0.0;
-  for (std::int64_t i = 0; i < d; ++i) along += x[i] * v[i];
-  for (std::int64_t i = 0; i < d; ++i) out[i] = (v[i] - along * x[i]) / norm;
+  const Kernels &kernel = kernels();
+  kernel.subtract_and_scale(v, kernel.dot(x, v, d), x, 1.0 / norm, d, out);
 }
 
 void forward(const SoapTerm &term, const Neighbours &nb, const std::int64_t *centres, int n, ThreadBuffers &b) {
@@ -46,11 +45,8 @@ void forward(const SoapTerm &term, const Neighbours &nb, const std::int64_t *cen
     double *xi = x + i * d;
     kernel.expand_density(term.basis, b.environments[i], scratch, c + i * n_c);
     kernel.power_spectrum(term.spectrum, c + i * n_c, scratch, xi);
-    double square = 0.0;
-    for (std::int64_t k = 0; k < d; ++k) square += xi[k] * xi[k];
-    norms[i] = std::sqrt(square);
-    if (term.normalise && norms[i] > 0.0)
-      for (std::int64_t k = 0; k < d; ++k) xi[k] /= norms[i];
+    norms[i] = std::sqrt(kernel.dot(xi, xi, d));
+    if (term.normalise && norms[i] > 0.0) kernel.subtract_and_scale(xi, 0.0, xi, 1.0 / norms[i], d, xi);
   }
 }
 

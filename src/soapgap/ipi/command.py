@@ -31,7 +31,7 @@ def drive(
     ] = "/tmp/ipi_",
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds during which connecting is tried again.")] = 60.0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the evaluator.", show_default="all cores")
+        int | None, typer.Option(min=1, help="Threads of the evaluator.", show_default="OMP_NUM_THREADS, else all cores")
     ] = None,
     skin: Annotated[float, typer.Option(min=0.0, help="Skin of the neighbour list, Angstrom.")] = 0.5,
     pbc: Annotated[
