@@ -44,14 +44,20 @@ def command_line(command):
 
 
 def end(process):
-    """End a process and its session: SIGTERM, some patience, then SIGKILL. Does nothing if it has ended."""
+    """End a process and its group: SIGTERM, some patience, then SIGKILL. Does nothing if it has succeeded.
+
+    A process that has failed may have left children (`lmp` of the wheel is a wrapper), so its group is ended too.
+    """
+    if process.poll() == 0:
+        return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            break
         try:
             os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
             process.wait(PATIENCE)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
+        except subprocess.TimeoutExpired:
             continue
 
 

@@ -78,7 +78,7 @@ class StillingerWeber(Calculator):
         check_silicon(self.atoms)
         rotation = lower_triangular(self.atoms.cell.array)[1]
         lmp = self._lammps
-        create_system(lmp, self.atoms, "pair_style sw", f"pair_coeff * * {files(__package__) / 'data' / 'Si.sw'} Si")
+        create_system(lmp, self.atoms, "pair_style sw", f'pair_coeff * * "{files(__package__) / "data" / "Si.sw"}" Si')
         lmp.commands_string("thermo_style custom pe pxx pyy pzz pyz pxz pxy\nrun 0 post no")
         n = len(self.atoms)
         forces = np.array(lmp.gather_atoms("f", 1, 3), dtype=float).reshape(n, 3)

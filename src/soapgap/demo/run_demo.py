@@ -145,10 +145,11 @@ def check_installed():
             missing.append(program)
             extras.add(extra)
     if missing:
-        extras.discard("demo")
+        extras.discard("demo")  # not an extra: the program comes with soapgap itself
+        brackets = f"[{','.join(sorted(extras))}]" if extras else ""
         raise HostError(
             f"the demo needs {', '.join(missing)}, which cannot be found beside this Python or in PATH; "
-            f"install with pip install 'soapgap[{','.join(sorted(extras))}]'"
+            f"install with pip install 'soapgap{brackets}'"
         )
 
 

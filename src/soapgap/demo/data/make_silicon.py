@@ -35,7 +35,7 @@ def strained(rng, atoms, strain, rattle):
 
 def snapshots(lmp, rng, atoms, temperature, n_snapshots, melt=False):
     """``n_snapshots`` structures of an NVT run (Langevin thermostat, 1 fs), melted at 3500 K first if asked."""
-    create_system(lmp, atoms, "pair_style sw", f"pair_coeff * * {HERE / 'Si.sw'} Si")
+    create_system(lmp, atoms, "pair_style sw", f'pair_coeff * * "{HERE / "Si.sw"}" Si')
     seed = int(rng.integers(1, 10**6))
     start = 3500 if melt else temperature
     lmp.commands_string(
