@@ -22,6 +22,8 @@ def descriptor_string(term) -> str:
     """The descriptor string of a soap term."""
     if term.basis["radial_basis"] != "equispaced":
         raise ValueError(f"radial basis {term.basis['radial_basis']}, QUIP's own is 'equispaced'")
+    if term.basis["cutoff_function"] != "cosine":
+        raise ValueError("QUIP's cutoff function is the cosine")
     zs = " ".join(str(atomic_numbers[s]) for s in term.neighbours)
     return (f"soap cutoff={term.cutoff} cutoff_transition_width={term.basis['cutoff_transition_width']} n_max={term.n_max} "
             f"l_max={term.l_max} atom_sigma={term.basis['atom_sigma']} central_weight={term.basis['central_weight']} "

@@ -7,6 +7,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import gamma, hyp1f1, ive
 
+import soapgap.basis
 from soapgap.basis import cutoff_function, gto_basis, make_basis, radial_table
 from soapgap.errors import InputError
 from soapgap.gto import gto_functions
@@ -18,6 +19,7 @@ CASES = {
     "usual": dict(n_max=10, l_max=12, cutoff=5.0, atom_sigma=0.5, cutoff_transition_width=0.5),
     "sharp": dict(n_max=12, l_max=6, cutoff=5.0, atom_sigma=0.2, cutoff_transition_width=1.0),
     "broad": dict(n_max=8, l_max=6, cutoff=4.0, atom_sigma=1.0, cutoff_transition_width=4.0),
+    "septic": dict(n_max=8, l_max=6, cutoff=5.0, atom_sigma=0.5, cutoff_transition_width=1.0, cutoff_function="septic"),
     "large": dict(n_max=16, l_max=14, cutoff=10.0, atom_sigma=0.4, cutoff_transition_width=0.7),
 }
 BASES = [(name, case) for name in ("gto", "equispaced") for case in CASES]
@@ -49,11 +51,27 @@ def test_cutoff_function_values():
     np.testing.assert_allclose(f1[2], -math.pi / 2, rtol=1e-15)
 
 
-def test_cutoff_function_derivatives():
+def test_septic_cutoff_function_has_three_continuous_derivatives():
+    r = np.array([0.0, 3.0, 3.5, 4.0, 5.0])
+    f, f1, f2 = cutoff_function(r, 4.0, 1.0, "septic")
+    np.testing.assert_allclose(f, [1, 1, 0.5, 0, 0], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(f1, [0, 0, -35 / 16, 0, 0], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(f2, 0, rtol=0, atol=1e-15)
+    for end in (3.0, 4.0):  # the curve itself: the second derivative leaves zero quadratically, the third continuously
+        near = end + np.array([-1e-3, 1e-3]) * (1 if end == 3.0 else -1)
+        assert np.abs(cutoff_function(near, 4.0, 1.0, "septic")[2]).max() < 4.3e-4
+        assert np.abs(cutoff_function(near, 4.0, 1.0)[2]).max() > 4.9  # the cosine jumps
+
+
+@pytest.mark.parametrize("shape", ["cosine", "septic"])
+def test_cutoff_function_derivatives(shape):
+    def cutoff_function(r, cutoff, width):
+        return soapgap.basis.cutoff_function(r, cutoff, width, shape)
+
     r = np.random.default_rng(1).uniform(3.02, 3.98, 50)
     f, f1, f2 = cutoff_function(r, 4.0, 1.0)
     best = np.inf
-    for step in (4e-3, 2e-3, 1e-3):
+    for step in (4e-3, 1e-3, 2.5e-4):
         first = sum(c * (cutoff_function(r + k * step, 4.0, 1.0)[0] - cutoff_function(r - k * step, 4.0, 1.0)[0])
                     for k, c in ((1, 8 / 12), (2, -1 / 12))) / step
         second = sum(c * (cutoff_function(r + k * step, 4.0, 1.0)[1] - cutoff_function(r - k * step, 4.0, 1.0)[1])

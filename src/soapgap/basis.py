@@ -27,21 +27,23 @@ from soapgap.gto import gto_functions
 from soapgap.radial_table import RadialTable, radial_table
 from soapgap.smearing import smeared_gaussian
 
-__all__ = ["RadialTable", "SoapBasis", "cutoff_function", "equispaced_basis", "gto_basis", "make_basis",
-           "radial_table"]
+__all__ = ["RadialTable", "SoapBasis", "cutoff_function", "cutoff_transition", "equispaced_basis", "gto_basis",
+           "make_basis", "radial_table"]
 
+CUTOFF_SHAPES = ("cosine", "septic")
 Y_00 = 1.0 / math.sqrt(4.0 * math.pi)
 
 
-def cutoff_function(r, cutoff: float, width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The cosine cutoff function and its first two derivatives.
+def cutoff_function(r, cutoff: float, width: float, shape: str = "cosine") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A cutoff function and its first two derivatives: 1 for r <= rc - w, 0 for r >= rc, and with u = (rc - r) / w between
 
-        f(r) = 1                                   r <= rc - w
-             = (1 + cos(pi (r - rc + w)/w)) / 2    rc - w < r < rc
-             = 0                                   r >= rc
+        cosine    f = (1 - cos(pi u)) / 2
+        septic    f = u^4 (35 - 84 u + 70 u^2 - 20 u^3)
 
-    (Bartok and Csanyi, Int. J. Quantum Chem. 115, 1051 (2015)). The second derivative jumps at both ends of the
-    transition; at the ends themselves it is that of the outer side.
+    The cosine is GAP's (Bartok and Csanyi, Int. J. Quantum Chem. 115, 1051 (2015)). Its second derivative jumps at both
+    ends of the transition (here it is that of the outer side), so forces have kinks there, and over long runs at constant
+    energy every crossing of a kink moves the energy a little. The septic polynomial, the lowest one whose first three
+    derivatives vanish at both ends, has continuous third derivatives.
 
     Parameters
     ----------
@@ -49,6 +51,7 @@ def cutoff_function(r, cutoff: float, width: float) -> tuple[np.ndarray, np.ndar
         Distances (Angstrom).
     cutoff, width : float
         rc and w (Angstrom), 0 < w <= rc.
+    shape : {"cosine", "septic"}
 
     Returns
     -------
@@ -58,21 +61,29 @@ def cutoff_function(r, cutoff: float, width: float) -> tuple[np.ndarray, np.ndar
     Raises
     ------
     InputError
-        If not 0 < width <= cutoff.
+        If not 0 < width <= cutoff, or the shape is not known.
     """
-    _check_cutoff(cutoff, width)
+    _check_cutoff(cutoff, width, shape)
     r = np.asarray(r, dtype=np.float64)
     inner, outer = r <= cutoff - width, r >= cutoff
-    cosine = _cosine_piece(r, cutoff, width)
+    curves = cutoff_transition(r, cutoff, width, shape)
     flat = np.where(inner, 1.0, 0.0), np.zeros(r.shape), np.zeros(r.shape)
-    return tuple(np.where(inner | outer, constant, curve) for constant, curve in zip(flat, cosine))
+    return tuple(np.where(inner | outer, constant, curve) for constant, curve in zip(flat, curves))
 
 
-def _cosine_piece(r, cutoff, width):
-    """Value and derivatives of the transition, continued to any r; written so that it is exactly zero at rc."""
-    u = 0.5 * np.pi * (cutoff - r) / width
-    k = 0.5 * np.pi / width
-    return np.sin(u) ** 2, -k * np.sin(2 * u), 2 * k**2 * np.cos(2 * u)
+def cutoff_transition(r, cutoff: float, width: float, shape: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The curve of `cutoff_function` between rc - w and rc, continued to any r: one-sided derivatives at the ends.
+
+    Written so that it is exactly zero at rc. Parameters and result as in `cutoff_function`.
+    """
+    u = (cutoff - np.asarray(r, dtype=np.float64)) / width
+    if shape == "septic":
+        v = 1 - u
+        low = np.minimum(u, v)  # f(u) = 1 - f(v): the smaller of the two keeps all digits
+        half = low**4 * (35 - 84 * low + 70 * low**2 - 20 * low**3)
+        return np.where(u < v, half, 1 - half), -140 * (u * v) ** 3 / width, 420 * (u * v) ** 2 * (v - u) / width**2
+    k = np.pi / width
+    return np.sin(0.5 * np.pi * u) ** 2, -0.5 * k * np.sin(np.pi * u), 0.5 * k**2 * np.cos(np.pi * u)
 
 
 @dataclass(frozen=True)
@@ -117,8 +128,8 @@ class SoapBasis:
             R, R', R''; the function index is l n_max + n. At rc - w the second derivative is that of the inner side.
         """
         r = np.atleast_1d(np.asarray(r, dtype=np.float64))
-        width = self.parameters["cutoff_transition_width"]
-        return _product(cutoff_function(r, self.cutoff, width), self._smeared(np.minimum(r, self.cutoff)))
+        width, shape = self.parameters["cutoff_transition_width"], self.parameters["cutoff_function"]
+        return _product(cutoff_function(r, self.cutoff, width, shape), self._smeared(np.minimum(r, self.cutoff)))
 
     def table(self) -> RadialTable:
         """The table of R_nl that a model carries: pieces [0, rc - w] and [rc - w, rc], function index l n_max + n.
@@ -128,12 +139,12 @@ class SoapBasis:
         RadialTable
             Within 1e-11 of max|R_nl| in value and 1e-9 of it (per Angstrom) in slope.
         """
-        width = self.parameters["cutoff_transition_width"]
+        width, shape = self.parameters["cutoff_transition_width"], self.parameters["cutoff_function"]
         inner = self.cutoff - width
 
         def piece(r, lo, hi):
             smeared = self._smeared(r)
-            return _product(_cosine_piece(r, self.cutoff, width), smeared) if lo >= inner else smeared
+            return _product(cutoff_transition(r, self.cutoff, width, shape), smeared) if lo >= inner else smeared
 
         return radial_table(piece, [0.0, inner, self.cutoff] if inner > 0 else [0.0, self.cutoff])
 
@@ -161,7 +172,7 @@ def _product(f, g):
 
 
 def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_transition_width: float,
-              central_weight: float = 1.0) -> SoapBasis:
+              central_weight: float = 1.0, cutoff_function: str = "cosine") -> SoapBasis:
     r"""Gaussian-type radial functions, with the conventions of featomic (librascal).
 
     With the orthonormal functions R_n of `soapgap.gto.gto_functions` (widths sigma_n = rc max(sqrt n, 1) / n_max) and
@@ -185,6 +196,8 @@ def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_t
         rc, sigma, w (Angstrom), 0 < w <= rc, 0 < sigma.
     central_weight : float
         Weight of the centre's own Gaussian.
+    cutoff_function : {"cosine", "septic"}
+        Shape of f_c, see `soapgap.basis.cutoff_function`.
 
     Returns
     -------
@@ -195,7 +208,7 @@ def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_t
     InputError
         If a parameter is outside its range.
     """
-    parameters = _parameters("gto", n_max=n_max, l_max=l_max, cutoff=cutoff, atom_sigma=atom_sigma,
+    parameters = _parameters("gto", cutoff_function, n_max=n_max, l_max=l_max, cutoff=cutoff, atom_sigma=atom_sigma,
                              cutoff_transition_width=cutoff_transition_width, central_weight=central_weight)
     n_max, sigma = parameters["n_max"], parameters["atom_sigma"]
     feature = min(sigma, cutoff / n_max)
@@ -211,7 +224,8 @@ def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_t
 
 
 def equispaced_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_transition_width: float,
-                     central_weight: float = 1.0, basis_error_exponent: float = 10.0) -> SoapBasis:
+                     central_weight: float = 1.0, basis_error_exponent: float = 10.0,
+                     cutoff_function: str = "cosine") -> SoapBasis:
     r"""QUIP's radial basis: Gaussians at equal spacing, collocated and Cholesky-orthonormalised.
 
     With a = 1/2 sigma^2 (sigma is `atom_sigma`, b `basis_error_exponent`):
@@ -233,6 +247,8 @@ def equispaced_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, c
         Weight of the centre's own Gaussian.
     basis_error_exponent : float
         b > 0: the grid ends where a Gaussian at rc has fallen to 10^-b.
+    cutoff_function : {"cosine", "septic"}
+        Shape of f_c, see `soapgap.basis.cutoff_function`; QUIP has the cosine.
 
     Returns
     -------
@@ -243,7 +259,7 @@ def equispaced_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, c
     InputError
         If a parameter is outside its range, or the Gaussians overlap so much that S is singular in double precision.
     """
-    parameters = _parameters("equispaced", n_max=n_max, l_max=l_max, cutoff=cutoff, atom_sigma=atom_sigma,
+    parameters = _parameters("equispaced", cutoff_function, n_max=n_max, l_max=l_max, cutoff=cutoff, atom_sigma=atom_sigma,
                              cutoff_transition_width=cutoff_transition_width, central_weight=central_weight,
                              basis_error_exponent=basis_error_exponent)
     n_max, sigma = parameters["n_max"], parameters["atom_sigma"]
@@ -295,9 +311,9 @@ def make_basis(radial_basis: str, **parameters) -> SoapBasis:
                          f"soapgap.basis.{makers[radial_basis].__name__}") from error
 
 
-def _parameters(radial_basis, **given):
-    """Check and normalise the arguments of a basis: a dict of plain int and float, in a fixed order."""
-    out = {"radial_basis": radial_basis}
+def _parameters(radial_basis, cutoff_shape, **given):
+    """Check and normalise the arguments of a basis: a dict of str, plain int and float, in a fixed order."""
+    out = {"radial_basis": radial_basis, "cutoff_function": cutoff_shape}
     for name, value in given.items():
         whole = name in ("n_max", "l_max")
         try:
@@ -316,11 +332,13 @@ def _parameters(radial_basis, **given):
             raise InputError(f"{radial_basis} basis: {name} is {out[name]:g}, expected a positive number")
     if out["central_weight"] < 0:
         raise InputError(f"{radial_basis} basis: central_weight is {out['central_weight']:g}, expected 0 or more")
-    _check_cutoff(out["cutoff"], out["cutoff_transition_width"])
+    _check_cutoff(out["cutoff"], out["cutoff_transition_width"], cutoff_shape)
     return out
 
 
-def _check_cutoff(cutoff, width):
+def _check_cutoff(cutoff, width, shape):
+    if shape not in CUTOFF_SHAPES:
+        raise InputError(f"cutoff_function: got {shape!r}, expected one of {', '.join(map(repr, CUTOFF_SHAPES))}")
     if not (math.isfinite(cutoff) and 0 < width <= cutoff):
         raise InputError(f"cutoff function: got cutoff {cutoff:g} and transition width {width:g} Angstrom, expected "
                          "0 < width <= cutoff")

@@ -102,6 +102,7 @@ class SoapConfig(Section):
     l_max: Annotated[int, Field(ge=0, le=32)]
     cutoff: Positive
     cutoff_transition_width: Positive = 0.5
+    cutoff_function: Literal["cosine", "septic"] = "cosine"
     atom_sigma: Positive
     radial_basis: Literal["gto", "equispaced"] = "gto"
     central_weight: Annotated[float, Field(ge=0.0)] = 1.0
@@ -121,6 +122,7 @@ class Distance2bConfig(Section):
     kind: Literal["distance_2b"]
     cutoff: Positive
     cutoff_transition_width: Positive = 0.5
+    cutoff_function: Literal["cosine", "septic"] = "cosine"
     theta: Positive
     delta: Positive
     n_sparse: Annotated[int, Field(ge=1)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from soapgap.basis import cutoff_function, radial_table
+from soapgap.basis import cutoff_function, cutoff_transition, radial_table
 from soapgap.model import PairTerm, RadialTable
 from soapgap.neighbours import NeighbourArrays
 from soapgap.training.virials import STRAINS
@@ -31,6 +31,7 @@ class PairKernel:
     cutoff, cutoff_transition_width, theta : Angstrom
     delta : eV, prior standard deviation of one (ordered) pair
     sparse : (n_sparse,) distances X_s (Angstrom)
+    cutoff_function : shape of f_c, see `soapgap.basis.cutoff_function`
     """
 
     species: tuple[str, str]
@@ -39,6 +40,7 @@ class PairKernel:
     theta: float
     delta: float
     sparse: np.ndarray
+    cutoff_function: str = "cosine"
 
     @property
     def n_sparse(self) -> int:
@@ -57,7 +59,7 @@ class PairKernel:
 
     def radial(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """k(r, X_s) = f_c(r) delta^2 exp(...) and dk/dr, each (len(r), n_sparse)."""
-        f, f1, _ = cutoff_function(r, self.cutoff, self.cutoff_transition_width)
+        f, f1, _ = cutoff_function(r, self.cutoff, self.cutoff_transition_width, self.cutoff_function)
         g, g1, _ = self._gaussians(r)
         return f[:, None] * g, f1[:, None] * g + f[:, None] * g1
 
@@ -119,12 +121,13 @@ class PairKernel:
         ----------
         weights : (n_sparse,) alpha_s (1/eV)
         """
-        basis = radial_table(self._piece, self._breaks(), rtol_value=1e-13, rtol_slope=1e-11)
+        basis = radial_table(self._piece, self._breaks(), rtol_value=1e-12, rtol_slope=1e-10)
         table = RadialTable(basis.segments, basis.values @ weights[:, None])
         origin = {
             "kind": "distance_2b",
             "cutoff": self.cutoff,
             "cutoff_transition_width": self.cutoff_transition_width,
+            "cutoff_function": self.cutoff_function,
             "theta": self.theta,
             "delta": self.delta,
         }
@@ -139,9 +142,8 @@ class PairKernel:
         g, g1, g2 = self._gaussians(r)
         if high < self.cutoff:
             return np.stack([g, g1, g2])
-        f, f1, f2 = (values[:, None].copy() for values in cutoff_function(r, self.cutoff, self.cutoff_transition_width))
-        jump = 0.5 * (np.pi / self.cutoff_transition_width) ** 2
-        f2[r <= low], f2[r >= high] = -jump, jump
+        curves = cutoff_transition(r, self.cutoff, self.cutoff_transition_width, self.cutoff_function)
+        f, f1, f2 = (values[:, None] for values in curves)
         return np.stack([f * g, f1 * g + f * g1, f2 * g + 2.0 * f1 * g1 + f * g2])
 
 

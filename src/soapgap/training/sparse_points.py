@@ -96,7 +96,7 @@ def _plan_soaps(number: int, term: SoapConfig, species: list[str], structures, s
     wanted = _n_sparse(number, term, species)
     basis = make_basis(term.radial_basis, n_max=term.n_max, l_max=term.l_max, cutoff=term.cutoff,
                        atom_sigma=term.atom_sigma, cutoff_transition_width=term.cutoff_transition_width,
-                       central_weight=term.central_weight)
+                       central_weight=term.central_weight, cutoff_function=term.cutoff_function)
     table = basis.table()
     empties = []
     for index, centre in enumerate(species):
@@ -135,7 +135,8 @@ def _plan_pairs(number: int, term: Distance2bConfig, species: list[str], shortes
     for pair, distance in shortest.items():
         if distance < term.cutoff:
             grid = sparse_grid(distance, term.cutoff, term.n_sparse)
-            kernel = PairKernel(pair, term.cutoff, term.cutoff_transition_width, term.theta, term.delta, grid)
+            kernel = PairKernel(pair, term.cutoff, term.cutoff_transition_width, term.theta, term.delta, grid,
+                                term.cutoff_function)
             planned.append(PlannedPair(DistanceKernel(kernel, species)))
     if not planned:
         raise InputError(f"terms[{number}]: no two atoms of the training data are within cutoff = {term.cutoff:g} A")
