@@ -67,6 +67,9 @@ cdef class Evaluator:
         """The same model with buffers of its own, for use in another thread."""
         return Evaluator(self.content, n_threads)
 
+    def __reduce__(self):
+        return Evaluator, (self.content, self.n_threads)
+
     def evaluate(self, neighbours, bint gradients=True):
         """Energies of the centres and their gradients.
 

@@ -160,6 +160,21 @@ def test_bad_structures_are_one_clear_error():
         Potential(make_two_species_model(), skin=-1.0)
 
 
+def test_a_calculator_can_be_pickled_and_copied():
+    import copy
+    import pickle
+
+    atoms = random_structure(5)
+    atoms.calc = SoapGAP(make_two_species_model())
+    energy = atoms.get_potential_energy()
+    for other in (pickle.loads(pickle.dumps(atoms.calc)), copy.deepcopy(atoms.calc)):
+        fresh = atoms.copy()
+        fresh.rattle(0.0)
+        fresh.calc = other
+        assert fresh.get_potential_energy() == energy
+        assert other.potential.evaluator is not atoms.calc.potential.evaluator
+
+
 def test_evaluate_command_writes_what_the_potential_gives(tmp_path):
     import subprocess
     import sys
