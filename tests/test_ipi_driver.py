@@ -23,38 +23,12 @@ from ipi_tools import (
     header,
     posdata_bytes,
     process,
-    short_directory,
 )
 
 from soapgap.errors import HostError, InputError
 from soapgap.ipi import drive
 from soapgap.ipi.frames import Folding, check_first_frame, describe_species, read_structure
 from soapgap.ipi.protocol import parse_init
-
-
-@pytest.fixture
-def structure():
-    return ase.Atoms("SiOSi", POSITIONS, cell=CELL, pbc=True)
-
-
-@pytest.fixture
-def address():
-    with short_directory() as path:
-        yield str(path / "s")
-
-
-@pytest.fixture
-def server(address):
-    server = Server(address)
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def tcp_server():
-    server = Server(("127.0.0.1", 0))
-    yield server
-    server.close()
 
 
 class TestConnecting:

@@ -14,42 +14,15 @@ from ipi_tools import (
     LIMIT,
     POSITIONS,
     Driver,
-    Server,
     Toy,
     check_answer,
     header,
     init_bytes,
     posdata_bytes,
-    short_directory,
 )
 
 from soapgap.errors import HostError, InputError
 from soapgap.ipi import LostConnection
-
-
-@pytest.fixture
-def structure():
-    return ase.Atoms("SiOSi", POSITIONS, cell=CELL, pbc=True)
-
-
-@pytest.fixture
-def address():
-    with short_directory() as path:
-        yield str(path / "s")
-
-
-@pytest.fixture
-def server(address):
-    server = Server(address)
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def tcp_server():
-    server = Server(("127.0.0.1", 0))
-    yield server
-    server.close()
 
 
 class TestOrders:

@@ -6,8 +6,6 @@ computes a strained, rattled, triclinic silicon crystal with the ASE calculator,
 ranks, and with the i-PI driver (served by ASE's socket server), and prints the differences from the ASE calculator.
 """
 
-import argparse
-import json
 import os
 import sys
 import tempfile
@@ -20,9 +18,9 @@ from ase.build import bulk
 from ase.calculators.socketio import SocketIOCalculator
 from ase.io import write
 
-from ..errors import HostError, SoapGAPError
+from ..errors import HostError
 from ..files import write_atomically
-from . import process
+from . import comparison, process
 from .reference import lower_triangular
 
 TIME_LIMIT = 120.0  # s for each program
@@ -139,23 +137,16 @@ def table(result):
     return "\n".join(lines)
 
 
+def compare_in_temporary_folder(model, n_threads):
+    """`compare`, with the files of LAMMPS out of the way."""
+    with tempfile.TemporaryDirectory(prefix="soapgap-agreement-") as folder:
+        return compare(model, folder, n_threads)
+
+
 def main(arguments=None):
-    """Command line: print the table, write the numbers as JSON if asked."""
-    parser = argparse.ArgumentParser(prog="python -m soapgap.demo.agreement", description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a model file with silicon")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", help="write the numbers to this file")
-    options = parser.parse_args(arguments)
-    try:
-        with tempfile.TemporaryDirectory(prefix="soapgap-agreement-") as folder:
-            result = compare(options.model, folder, options.threads)
-        if options.json:
-            write_atomically(options.json, json.dumps(result, indent=1) + "\n")
-    except SoapGAPError as error:
-        print(f"soapgap: {error}", file=sys.stderr)
-        return 2
-    print(table(result))
-    return 0
+    """Command line."""
+    return comparison.command("soapgap.demo.agreement", __doc__.splitlines()[0], compare_in_temporary_folder, table,
+                              arguments)
 
 
 if __name__ == "__main__":

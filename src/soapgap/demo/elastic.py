@@ -5,8 +5,6 @@ As a command it compares a silicon model with the Stillinger-Weber reference::
     python -m soapgap.demo.elastic MODEL
 """
 
-import argparse
-import json
 import sys
 from dataclasses import asdict, dataclass
 
@@ -16,8 +14,8 @@ from ase.optimize import BFGS
 from ase.units import GPa
 from scipy.optimize import brentq
 
-from ..errors import InputError, SoapGAPError
-from ..files import write_atomically
+from ..errors import InputError
+from . import comparison
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -199,21 +197,8 @@ def table(result):
 
 
 def main(arguments=None):
-    """Command line: print the table, write the numbers as JSON if asked."""
-    parser = argparse.ArgumentParser(prog="python -m soapgap.demo.elastic", description=__doc__.splitlines()[0])
-    parser.add_argument("model", help="a silicon model file")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", help="write the numbers to this file")
-    options = parser.parse_args(arguments)
-    try:
-        result = compare(options.model, options.threads)
-        if options.json:
-            write_atomically(options.json, json.dumps(result, indent=1) + "\n")
-    except SoapGAPError as error:
-        print(f"soapgap: {error}", file=sys.stderr)
-        return 2
-    print(table(result))
-    return 0
+    """Command line."""
+    return comparison.command("soapgap.demo.elastic", __doc__.splitlines()[0], compare, table, arguments)
 
 
 if __name__ == "__main__":
