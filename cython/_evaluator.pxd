@@ -2,6 +2,7 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t
 from libcpp.string cimport string
+from libcpp.utility cimport pair
 from libcpp.vector cimport vector
 
 
@@ -43,6 +44,7 @@ cdef extern from "soapgap.hpp" namespace "soapgap" nogil:
     cdef cppclass Workspace:
         Workspace(int n_threads) except +soapgap_raise
         int n_threads()
+        vector[pair[string, double]] profile()
 
     void evaluate(const Model &, Workspace &, const Neighbours &, double *, double *) except +soapgap_raise
     void add_forces(const Neighbours &, const double *, const int64_t *, const int64_t *, double *, double *)

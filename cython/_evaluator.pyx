@@ -99,6 +99,13 @@ cdef class Evaluator:
             evaluate(self.model, w[0], nb, pe, pg)
         return np.asarray(e), (np.asarray(g) if gradients else None)
 
+    def profile(self):
+        """Seconds spent in each phase of the soap terms so far, over all threads, as a dict.
+
+        Empty unless SOAPGAP_PROFILE=1 is in the environment (docs/performance.md).
+        """
+        return {name.decode(): seconds for name, seconds in self.workspace.get().profile()}
+
     def forces_and_virial(self, neighbours, gradients):
         """What pair gradients mean for atoms: F_i += g_ij, F_j -= g_ij, W -= r_ij (x) g_ij.
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "soapgap"
 # Rooms by floor: a room may import from lower floors, and from itself; never from its own floor or above.
 FLOORS = [{"errors"}, {"_evaluator", "files", "radial_table", "_plugin_path"}, {"smearing", "gto", "neighbours"},
-          {"basis", "model"}, {"potential"}, {"calculator", "ipi", "lammps", "training", "evaluation"}, {"info"},
-          {"demo"}, {"cli"}, {"__main__"}]
+          {"basis", "model", "probes"}, {"potential", "reduction"}, {"calculator", "ipi", "lammps", "training", "evaluation"},
+          {"info"}, {"demo"}, {"cli"}, {"__main__"}]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # The package itself may be imported for its version; it loads rooms lazily.
 EVALUATOR_HEADERS = {"nlohmann/json.hpp", "omp.h"}

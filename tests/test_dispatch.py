@@ -11,17 +11,23 @@ from models import make_two_species_model, random_structure
 from soapgap.neighbours import neighbour_arrays
 
 CODE = """
+import copy
 import sys
 import numpy as np
 from models import CUTOFF, SPECIES, make_two_species_model, random_structure
 from soapgap.neighbours import neighbour_arrays
-model, out = make_two_species_model(n_max=5, l_max=6), {}
+from soapgap.reduction import reduce_term
+model, out = copy.deepcopy(make_two_species_model(n_max=5, l_max=6)), {}
 evaluator = model.evaluator(int(sys.argv[2]))
 nb = neighbour_arrays(random_structure(9, n_atoms=40, length=9.0), CUTOFF, SPECIES)
 for term in (0, 1):
     out[f"c{term}"], out[f"p{term}"] = evaluator.coefficients(term, nb), evaluator.features(term, nb)
 out["e"], out["g"] = evaluator.evaluate(nb)
 out["f"], out["w"] = evaluator.forces_and_virial(nb, out["g"])
+model.terms[:2] = [reduce_term(term, 1e-10) for term in model.terms[:2]]
+reduced = model.evaluator(int(sys.argv[2]))
+out["re"], out["rg"] = reduced.evaluate(nb)
+out["rf"], out["rw"] = reduced.forces_and_virial(nb, out["rg"])
 np.savez(sys.argv[1], S=max(4 * 2.2e-16 * t.zeta * t.cancellation for t in model.terms[:2]), **out)
 """
 
@@ -47,7 +53,7 @@ def test_every_instruction_set_gives_the_same_numbers(tmp_path, isa):
     for name in ("c0", "c1", "p0", "p1"):
         assert np.abs(plain[name]).max() > 0.01
         np.testing.assert_allclose(fast[name], plain[name], rtol=0, atol=1e-12)
-    for name in ("e", "g", "f", "w"):
+    for name in ("e", "g", "f", "w", "re", "rg", "rf", "rw"):
         bound = max(1e-10 * np.abs(plain[name]).max(), float(plain["S"]))
         np.testing.assert_allclose(fast[name], plain[name], rtol=0, atol=bound)
 

@@ -5,6 +5,7 @@ Run with `pytest -s tests/test_hosts.py` to see the table. Agreement is max(1e-1
 """
 
 import struct
+from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -18,7 +19,9 @@ from lammps_tools import MEASURE, header, lmp_ok, measured, write_data
 from models import CUTOFF, SPECIES, make_two_species_model, random_structure
 
 from soapgap import SoapGAP
+from soapgap.model import SoapTerm
 from soapgap.neighbours import neighbour_arrays
+from soapgap.reduction import reduce_term
 
 
 def triclinic() -> Atoms:
@@ -89,13 +92,22 @@ HOSTS = {"ASE": by_ase, "LAMMPS, 1 rank": by_lammps, "i-PI driver": by_ipi,
          "LAMMPS, 2 ranks": lambda model, atoms, folder: by_lammps(model, atoms, folder, 2)}
 
 
+def two_species_model(form):
+    """The test model as it is, or with the reduced form of its terms."""
+    exact = make_two_species_model()
+    if form == "exact":
+        return exact
+    return replace(exact, terms=[reduce_term(t, 1e-10) if isinstance(t, SoapTerm) else t for t in exact.terms])
+
+
+@pytest.mark.parametrize("form", ["exact", "reduced"])
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_every_host_gives_the_same_numbers(name, tmp_path):
-    model, atoms = make_two_species_model(), STRUCTURES[name]
+def test_every_host_gives_the_same_numbers(name, form, tmp_path):
+    model, atoms = two_species_model(form), STRUCTURES[name]
     expected = by_cython(model, atoms, tmp_path)
     floor = 4 * np.finfo(float).eps * max(t.zeta * t.cancellation for t in model.terms[: len(SPECIES)])
     assert min(np.abs(quantity).max() for quantity in expected) > 0.1
-    print(f"\n{name}, {len(atoms)} atoms: largest difference from Cython, relative to the largest value\n"
+    print(f"\n{name}, {form}, {len(atoms)} atoms: largest difference from Cython, relative to the largest value\n"
           f"{'':18s}{'energy':>10s}{'forces':>10s}{'virial':>10s}")
     for host, compute in HOSTS.items():
         folder = tmp_path / host.replace(",", "").replace(" ", "-")

@@ -97,7 +97,8 @@ def test_changed_metadata_are_refused(content, change, words):
 
 @pytest.mark.parametrize(("change", "words"), [
     (lambda m: m["terms"][0].update(kind="quartet"), "unknown kind 'quartet'.*upgrade"),
-    (lambda m: m["terms"][0].update(kind_version=2), "version 2.*upgrade"),
+    (lambda m: m["terms"][0].update(kind_version=3), "version 3.*upgrade"),
+    (lambda m: m["terms"][0].update(kind_version=2), "reduced"),
     (lambda m: m["terms"][0].update(n_out=3), "upgrade"),
     (lambda m: m["terms"][0].update(n_max=7), "shape"),
     (lambda m: m["terms"][0].update(zeta=-1.0), "out of range"),
@@ -176,8 +177,9 @@ def test_the_command_line_says_one_line_and_leaves_with_2(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_the_first_format_is_read_as_it_was_written():
-    """A golden file per format: made once by tests/golden/make_format_1.py, never again."""
+@pytest.mark.parametrize("name", ["format_1", "format_1_reduced"])
+def test_released_files_are_read_as_they_were_written(name):
+    """A golden file per format and version: made once by tests/golden/make_*.py, never again."""
     from pathlib import Path
 
     from ase import Atoms
@@ -185,10 +187,10 @@ def test_the_first_format_is_read_as_it_was_written():
     from soapgap.potential import Potential
 
     golden = Path(__file__).parent / "golden"
-    expected = json.loads((golden / "format_1.json").read_text())
-    model = Model.load(golden / "format_1.safetensors")
+    expected = json.loads((golden / f"{name}.json").read_text())
+    model = Model.load(golden / f"{name}.safetensors")
     assert model.checksum == expected["checksum"]
     result = Potential(model).compute(Atoms(expected["symbols"], expected["positions"], cell=expected["cell"], pbc=True))
-    for name in ("energy", "forces", "virial"):
-        numbers = np.array(expected[name])
-        np.testing.assert_allclose(getattr(result, name), numbers, rtol=0, atol=1e-10 * np.abs(numbers).max())
+    for quantity in ("energy", "forces", "virial"):
+        numbers = np.array(expected[quantity])
+        np.testing.assert_allclose(getattr(result, quantity), numbers, rtol=0, atol=1e-10 * np.abs(numbers).max())

@@ -1,7 +1,8 @@
 // Neighbours -> density coefficients, and back. SPDX-License-Identifier: BSD-3-Clause
 //
 //   c_{I,lm} = sum_j R_nl(r_ij) Y_lm(u_ij) + [l = 0] centre_I,   I = (species of j, n)
-// c is stored [lm][channel][n], n padded to a multiple of the vector width with zeros.
+// c is stored l by l, each block [m][channel][n], n padded to a multiple of the vector width with zeros: every l has its
+// own number of radial functions.
 // Backward: with G = dE/dc,  dE/dr_ij = u sum R'_nl G Y + (1/r) (1 - u u^T) sum R_nl G grad Y.
 #pragma once
 
@@ -12,16 +13,25 @@
 
 namespace soapgap {
 
+// The radial functions of one l and where they lie.
+struct Shell {
+  int n, n_padded;
+  int n_row;         // n_channels * n_padded
+  int radial;        // first of them in a row of the table
+  std::ptrdiff_t c;  // first coefficient of this l: its block is [2l+1][n_row]
+};
+
 struct DensityBasis {
-  int l_max, n_max, n_padded, n_channels;
-  int n_lm;        // (l_max + 1)^2
-  int n_row;       // n_channels * n_padded
-  int n_radial;    // (l_max + 1) * n_padded
+  int l_max, n_channels;
+  const Shell *shells;    // [l_max + 1]
+  std::ptrdiff_t n_c;     // coefficients in all
+  int n_radial;           // radial functions of one channel, padding included
   double cutoff;
   const Segment *segments;
   int n_segments;
-  const double *table;          // [row][value, first, second derivative][l][n_padded]
-  const double *centre_values;  // [n_row], already chosen for the centre's species
+  const double *table;          // [channel][row][value, first, second derivative][l][n_padded]
+  std::ptrdiff_t channel_stride;  // of the table; 0 where all channels share one
+  const double *centre_values;  // [n_row of l = 0], already chosen for the centre's species
   HarmonicsCoefficients harmonics;
 };
 
@@ -36,11 +46,15 @@ struct Environment {
 
 namespace SOAPGAP_ISA {
 
+inline const double *table_row(const DensityBasis &basis, int channel, int row) {
+  return basis.table + channel * basis.channel_stride + static_cast<std::ptrdiff_t>(row) * 3 * basis.n_radial;
+}
+
 // R[f] of one neighbour, f over [l][n_padded].
-inline void radial_values(const DensityBasis &basis, double r, double *out) {
+inline void radial_values(const DensityBasis &basis, int channel, double r, double *out) {
   const int n_f = basis.n_radial;
   const TablePoint p = locate(basis.segments, basis.n_segments, r);
-  const double *row = basis.table + static_cast<std::ptrdiff_t>(p.row) * 3 * n_f;
+  const double *row = table_row(basis, channel, p.row);
   Vec w[6];
   for (int k = 0; k < 6; ++k) w[k] = broadcast(p.value[k]);
   for (int f = 0; f < n_f; f += width) {
@@ -51,13 +65,13 @@ inline void radial_values(const DensityBasis &basis, double r, double *out) {
 }
 
 // R[f][lane] and R'[f][lane] of four neighbours: lanes are neighbours.
-inline void radial_columns(const DensityBasis &basis, const double *r, double *value, double *slope) {
+inline void radial_columns(const DensityBasis &basis, int channel, const double *r, double *value, double *slope) {
   const int n_f = basis.n_radial;
   const double *row[width];
   double wv[width][6], ws[width][6];
   for (int j = 0; j < width; ++j) {
     const TablePoint p = locate(basis.segments, basis.n_segments, r[j]);
-    row[j] = basis.table + static_cast<std::ptrdiff_t>(p.row) * 3 * n_f;
+    row[j] = table_row(basis, channel, p.row);
     for (int k = 0; k < 6; ++k) {
       wv[j][k] = p.value[k];
       ws[j][k] = p.slope[k];
@@ -86,7 +100,8 @@ inline void radial_columns(const DensityBasis &basis, const double *r, double *v
 // Doubles of scratch that forward and backward need for n neighbours (filling included).
 inline std::ptrdiff_t expansion_scratch(const DensityBasis &basis, int n) {
   const std::ptrdiff_t factors = width * (triangle(basis.l_max + 1, 0) + 2 * (basis.l_max + 1));
-  const std::ptrdiff_t forward = static_cast<std::ptrdiff_t>(n) * (basis.n_lm + basis.n_radial);
+  const std::ptrdiff_t n_lm = static_cast<std::ptrdiff_t>(basis.l_max + 1) * (basis.l_max + 1);
+  const std::ptrdiff_t forward = n * (n_lm + basis.n_radial);
   const std::ptrdiff_t backward = 2 * static_cast<std::ptrdiff_t>(basis.n_radial) * width;
   return factors + (forward > backward ? forward : backward);
 }
@@ -103,27 +118,27 @@ inline Factors factors_in(const DensityBasis &basis, double *scratch) {
   return {q, c, s, reinterpret_cast<double *>(s + basis.l_max + 1)};
 }
 
-// c[n_lm][n_row], overwritten.
+// c[n_c], overwritten.
 inline void expand_density(const DensityBasis &basis, const Environment &env, double *scratch, double *c) {
-  const int n_row = basis.n_row, n_f = basis.n_radial, n_p = basis.n_padded;
+  const int n_f = basis.n_radial, n_lm = (basis.l_max + 1) * (basis.l_max + 1);
   const Factors f = factors_in(basis, scratch);
-  double *y = f.rest, *radial = f.rest + static_cast<std::ptrdiff_t>(basis.n_lm) * env.n_padded;
+  double *y = f.rest, *radial = f.rest + static_cast<std::ptrdiff_t>(n_lm) * env.n_padded;
   for (int j = 0; j < env.n_padded; j += width) {
     harmonics_factors(basis.harmonics, load(env.x + j), load(env.y + j), load(env.z + j), f.q, f.c, f.s);
     harmonics_values(basis.l_max, f.q, f.c, f.s, y + j, env.n_padded);
   }
-  for (int j = 0; j < env.n_padded; ++j)
-    if (env.pair[j] >= 0) radial_values(basis, env.r[j], radial + static_cast<std::ptrdiff_t>(j) * n_f);
-
-  for (int i = 0; i < n_row; ++i) c[i] = basis.centre_values[i];
-  for (std::ptrdiff_t i = n_row; i < static_cast<std::ptrdiff_t>(basis.n_lm) * n_row; ++i) c[i] = 0.0;
+  for (int i = 0; i < basis.shells[0].n_row; ++i) c[i] = basis.centre_values[i];
+  for (std::ptrdiff_t i = basis.shells[0].n_row; i < basis.n_c; ++i) c[i] = 0.0;
   for (int channel = 0; channel < basis.n_channels; ++channel) {
     const int first = env.first[channel], count = env.count[channel];
+    for (int j = 0; j < count; ++j)
+      radial_values(basis, channel, env.r[first + j], radial + static_cast<std::ptrdiff_t>(j) * n_f);
     if (count == 0) continue;
-    for (int l = 0; l <= basis.l_max; ++l)
-      small_gemm(2 * l + 1, n_p, count, y + static_cast<std::ptrdiff_t>(l * l) * env.n_padded + first, env.n_padded,
-                 1, radial + static_cast<std::ptrdiff_t>(first) * n_f + l * n_p, n_f,
-                 c + static_cast<std::ptrdiff_t>(l * l) * n_row + channel * n_p, n_row);
+    for (int l = 0; l <= basis.l_max; ++l) {
+      const Shell &shell = basis.shells[l];
+      small_gemm(2 * l + 1, shell.n_padded, count, y + static_cast<std::ptrdiff_t>(l * l) * env.n_padded + first,
+                 env.n_padded, 1, radial + shell.radial, n_f, c + shell.c + channel * shell.n_padded, shell.n_row);
+    }
   }
 }
 
@@ -137,7 +152,7 @@ struct Pull {
 template <int m_tile>
 inline void pull_back_tile(const DensityBasis &basis, int l, int m, const double *g, const double *value,
                            const double *slope, const Factors &f, Pull &pull) {
-  const int n_row = basis.n_row, n_max = basis.n_max;
+  const int n_row = basis.shells[l].n_row, n_max = basis.shells[l].n;
   Vec ac[m_tile], bc[m_tile], as[m_tile], bs[m_tile];
   for (int t = 0; t < m_tile; ++t) ac[t] = bc[t] = as[t] = bs[t] = broadcast(0.0);
   for (int n = 0; n < n_max; ++n) {
@@ -161,17 +176,17 @@ inline void pull_back_tile(const DensityBasis &basis, int l, int m, const double
   }
 }
 
-// What four neighbours of one channel feel. g points at dE/dc of that channel, [n_lm] rows of stride n_row.
-// Out: the four gradients, [xyz][lane].
-inline void pull_back_four(const DensityBasis &basis, const double *g, const double *value, const double *slope,
+// What four neighbours of one channel feel, given g = dE/dc. Out: the four gradients, [xyz][lane].
+inline void pull_back_four(const DensityBasis &basis, int channel, const double *g, const double *value, const double *slope,
                            const double *r, Vec x, Vec y, Vec z, const Factors &f, Vec *out) {
   Pull pull = {broadcast(0.0), broadcast(0.0), broadcast(0.0), broadcast(0.0)};
   for (int l = 0; l <= basis.l_max; ++l) {
-    const double *rv = value + l * basis.n_padded * width, *rs = slope + l * basis.n_padded * width;
-    const double *row = g + static_cast<std::ptrdiff_t>(l * l + l) * basis.n_row;
+    const Shell &shell = basis.shells[l];
+    const double *rv = value + shell.radial * width, *rs = slope + shell.radial * width;
+    const double *row = g + shell.c + static_cast<std::ptrdiff_t>(l) * shell.n_row + channel * shell.n_padded;
     const Vec *q = f.q + triangle(l, 0);
     Vec a = broadcast(0.0), b = broadcast(0.0);
-    for (int n = 0; n < basis.n_max; ++n) {
+    for (int n = 0; n < shell.n; ++n) {
       a += broadcast(row[n]) * load(rv + n * width);
       b += broadcast(row[n]) * load(rs + n * width);
     }
@@ -188,7 +203,7 @@ inline void pull_back_four(const DensityBasis &basis, const double *g, const dou
   out[2] = (pull.z - along * z) * inverse_r + pull.radial * z;
 }
 
-// Adds dE/dr_ij to gradients[pair][3] for every neighbour, given g = dE/dc [n_lm][n_row].
+// Adds dE/dr_ij to gradients[pair][3] for every neighbour, given g = dE/dc [n_c].
 inline void pull_back_density(const DensityBasis &basis, const Environment &env, const double *g, double *scratch,
                               double *gradients) {
   const Factors f = factors_in(basis, scratch);
@@ -197,10 +212,10 @@ inline void pull_back_density(const DensityBasis &basis, const Environment &env,
     const int first = env.first[channel], end = first + env.count[channel];
     for (int j = first; j < end; j += width) {
       const Vec x = load(env.x + j), y = load(env.y + j), z = load(env.z + j);
-      radial_columns(basis, env.r + j, value, slope);
+      radial_columns(basis, channel, env.r + j, value, slope);
       harmonics_factors(basis.harmonics, x, y, z, f.q, f.c, f.s);
       Vec out[3];
-      pull_back_four(basis, g + channel * basis.n_padded, value, slope, env.r + j, x, y, z, f, out);
+      pull_back_four(basis, channel, g, value, slope, env.r + j, x, y, z, f, out);
       for (int lane = 0; lane < width && env.pair[j + lane] >= 0; ++lane) {
         double *gradient = gradients + 3 * env.pair[j + lane];
         for (int a = 0; a < 3; ++a) gradient[a] += out[a][lane];

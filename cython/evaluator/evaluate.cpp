@@ -17,6 +17,16 @@ Workspace::Workspace(int n_threads) : data_(new WorkspaceData) {
   data_->threads.resize(static_cast<std::size_t>(std::max(1, n_threads)));
 }
 Workspace::~Workspace() = default;
+std::vector<std::pair<std::string, double>> Workspace::profile() const {
+  std::vector<std::pair<std::string, double>> phases;
+  if (!Stopwatch::asked_for()) return phases;
+  for (int phase = 0; phase < n_phases; ++phase) {
+    double seconds = 0.0;
+    for (const ThreadBuffers &b : data_->threads) seconds += b.watch.seconds(phase);
+    phases.emplace_back(phase_name(phase), seconds);
+  }
+  return phases;
+}
 int Workspace::n_threads() const { return static_cast<int>(data_->threads.size()); }
 
 namespace {
@@ -54,8 +64,9 @@ void evaluate_batch(const SoapTerm &term, const Neighbours &nb, const std::int64
   forward(term, nb, centres, n, b);
   double *e = b.energies.reserve(n);
   std::fill(e, e + n, 0.0);
-  double *de_dx = gradients ? b.de_dx.reserve(n * term.n_features) : nullptr;
-  sparse_kernel(term, b.x.data(), n, b.kernel, e, de_dx);
+  double *de_dx = gradients ? b.de_dx.reserve(n * term.n_kept) : nullptr;
+  sparse_kernel(term, kernel_input(term, b), n, b.kernel, e, de_dx);
+  b.watch.lap(kernel_products);
   if (gradients) backward(term, n, b, gradients);
   for (int i = 0; i < n; ++i) energies[centres[i]] += e[i];
 }
@@ -86,7 +97,7 @@ void evaluate(const Model &model, Workspace &workspace, const Neighbours &nb, do
   if (gradients) std::fill(gradients + 3 * nb.offsets[0], gradients + 3 * nb.offsets[nb.n_centres], 0.0);
   for (const TermPlace &place : m.terms) {
     if (place.kind == TermPlace::soap)
-      evaluate_soap(m.soap_terms[place.index], workspace.data(), nb, energies, gradients);
+      evaluate_soap(m.soap_terms[place.index].for_evaluation(), workspace.data(), nb, energies, gradients);
     else
       for (std::int64_t i = 0; i < nb.n_centres; ++i)
         add_pair_term(m.pair_terms[place.index], nb, i, energies + i, gradients);

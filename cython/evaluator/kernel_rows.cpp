@@ -16,6 +16,11 @@ const SoapTerm &soap_term(const Model &model, int term) {
   return model.data().soap_terms[model.data().terms[term].index];
 }
 
+// Rows need the sparse points one by one: a reduced form serves if it has them all, in their order.
+const SoapTerm &term_for_rows(const SoapTerm &term) {
+  return term.reduced && term.reduced->form == SoapTerm::points ? *term.reduced : term;
+}
+
 // Calls f(row, batch index, buffers) for every centre of the term, after its forward half.
 template <class Function>
 void for_each_centre(const SoapTerm &term, Workspace &workspace, const Neighbours &nb, Function f) {
@@ -47,17 +52,16 @@ void tangent_rows(const SoapTerm &term, const Environment &env, const double *c,
                   ThreadBuffers &b, double *rows) {
   const Kernels &kernel = kernels();
   const std::int64_t d = term.n_features, n_slots = static_cast<std::int64_t>(b.atom_of_slot.size());
-  const std::int64_t plane = std::int64_t(term.basis.n_lm) * term.basis.n_padded;
+  const std::int64_t plane = term.basis.n_c / term.basis.n_channels;
   double *strain = rows + 3 * n_slots * d, *dc = b.dc.reserve(3 * plane), *dp = b.de_dp.reserve(d);
   std::fill(rows, strain + 6 * d, 0.0);
   for (int channel = 0; channel < term.basis.n_channels; ++channel)
     for (int j = env.first[channel]; j < env.first[channel] + env.count[channel]; ++j) {
-      kernel.neighbour_derivative(term.basis, env, j, b.scratch.data(), dc);
+      kernel.neighbour_derivative(term.basis, env, channel, j, b.scratch.data(), dc);
       const double vector[3] = {env.r[j] * env.x[j], env.r[j] * env.y[j], env.r[j] * env.z[j]};
       const std::int64_t slot = b.slot_of_atom[neighbour_atom[env.pair[j]]];
       for (int a = 0; a < 3; ++a) {
-        kernel.power_spectrum_tangent(term.spectrum, c, dc + a * plane, term.basis.n_padded, term.basis.n_max, channel,
-                                      b.scratch.data(), dp);
+        kernel.power_spectrum_tangent(term.spectrum, c, dc + a * plane, channel, b.scratch.data(), dp);
         // dE/dstrain_ab = sum r_a dE/dr_b, symmetrised: off-diagonal components get half of ab and half of ba
         const int voigt[3][3] = {{0, 5, 4}, {5, 1, 3}, {4, 3, 2}};
         double share[6] = {0, 0, 0, 0, 0, 0};
@@ -80,13 +84,13 @@ std::int64_t n_features(const Model &model, int term) { return soap_term(model, 
 
 void density_coefficients(const Model &model, Workspace &workspace, int term_index, const Neighbours &nb, double *out) {
   const SoapTerm &term = soap_term(model, term_index);
-  const DensityBasis &basis = term.basis;
-  const std::int64_t n_c = std::int64_t(basis.n_lm) * basis.n_row, n = term.spectrum.n_channel_functions;
-  for_each_centre(term, workspace, nb, [&](std::int64_t row, std::int64_t, int i, ThreadBuffers &b) {
-    const double *c = b.coefficients.data() + i * n_c;
-    for (int lm = 0; lm < basis.n_lm; ++lm)
-      for (std::int64_t k = 0; k < n; ++k)
-        out[(row * basis.n_lm + lm) * n + k] = c[std::int64_t(lm) * basis.n_row + term.row_of[k]];
+  const PowerSpectrum &ps = term.spectrum;
+  for_each_centre(term, workspace, nb, [&](std::int64_t, std::int64_t, int i, ThreadBuffers &b) {
+    const double *c = b.coefficients.data() + i * term.basis.n_c;
+    for (int l = 0; l <= ps.l_max; ++l)
+      for (int m = 0; m < 2 * l + 1; ++m)
+        for (int k = 0; k < ps.n_channels * term.shells[l].n; ++k)
+          *out++ = c[term.shells[l].c + std::ptrdiff_t(m) * term.shells[l].n_row + ps.row_of[ps.row_start[l] + k]];
   });
 }
 
@@ -100,9 +104,8 @@ void features(const Model &model, Workspace &workspace, int term_index, const Ne
 void kernel_rows(const Model &model, Workspace &workspace, int term_index, const Neighbours &nb,
                  const std::int64_t *centre_atom, const std::int64_t *neighbour_atom, double *energy_row,
                  double *gradient_rows, double *strain_rows) {
-  const SoapTerm &term = soap_term(model, term_index);
-  const std::int64_t d = term.n_features, n_s = term.n_sparse;
-  const std::int64_t n_c = std::int64_t(term.basis.n_lm) * term.basis.n_row;
+  const SoapTerm &term = term_for_rows(soap_term(model, term_index));
+  const std::int64_t d = term.n_features, n_kept = term.n_kept, n_s = term.n_sparse;
   std::int64_t n_atoms = 0;
   for (std::int64_t i = 0; i < nb.n_centres; ++i) n_atoms = std::max(n_atoms, centre_atom[i] + 1);
   if (nb.n_centres > 0)
@@ -114,9 +117,9 @@ void kernel_rows(const Model &model, Workspace &workspace, int term_index, const
   for_each_centre(term, workspace, nb, [&](std::int64_t, std::int64_t centre, int i, ThreadBuffers &b) {
     const double *x = b.x.data() + i * d;
     double *k = b.kernel.reserve(2 * n_s), *slope = k + n_s;
-    gemm(true, 1, n_s, d, x, d, term.sparse_points.data(), d, 0.0, k, n_s);
+    gemm(true, 1, n_s, n_kept, kernel_input(term, b) + i * n_kept, n_kept, term.sparse_points.data(), n_kept, 0.0, k, n_s);
     for (std::int64_t s = 0; s < n_s; ++s) {
-      const double lower = delta2 * power(k[s], term.zeta - 1.0);
+      const double lower = delta2 * kernels().power(k[s], term.zeta - 1.0);
       energy_row[s] += lower * k[s];
       slope[s] = term.zeta * lower;
     }
@@ -125,10 +128,16 @@ void kernel_rows(const Model &model, Workspace &workspace, int term_index, const
     assign_slots(env, centre_atom[centre], neighbour_atom, b);
     const std::int64_t n_slots = static_cast<std::int64_t>(b.atom_of_slot.size()), n_rows = 3 * n_slots + 6;
     double *rows = b.rows.reserve(n_rows * d), *out = b.row_kernel.reserve(n_rows * n_s);
-    tangent_rows(term, env, b.coefficients.data() + i * n_c, neighbour_atom, b, rows);
+    tangent_rows(term, env, b.coefficients.data() + i * term.basis.n_c, neighbour_atom, b, rows);
     for (std::int64_t row = 0; row < n_rows; ++row)
       project_out(term, x, b.norms.data()[i], rows + row * d, rows + row * d);
-    gemm(true, n_rows, n_s, d, rows, d, term.sparse_points.data(), d, 0.0, out, n_s);
+    const double *seen = rows;
+    if (!term.kept.empty()) {
+      double *kept = b.kept_rows.reserve(n_rows * n_kept);
+      for (std::int64_t row = 0; row < n_rows; ++row) keep(term, rows + row * d, kept + row * n_kept);
+      seen = kept;
+    }
+    gemm(true, n_rows, n_s, n_kept, seen, n_kept, term.sparse_points.data(), n_kept, 0.0, out, n_s);
     if (gradient_rows)
       for (std::int64_t row = 0; row < 3 * n_slots; ++row) {
         double *target = gradient_rows + (3 * b.atom_of_slot[row / 3] + row % 3) * n_s;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "density_expansion.hpp"
+#include "polynomial_kernel.hpp"
 #include "power_spectrum.hpp"
 
 namespace soapgap {
@@ -11,17 +12,20 @@ struct Kernels {
   double (*dot)(const double *a, const double *b, std::ptrdiff_t n);
   void (*subtract_and_scale)(const double *v, double along, const double *x, double scale, std::ptrdiff_t n,
                              double *out);
+  double (*power)(double k, double zeta);
+  double (*polynomial_kernel)(double *k, const double *w, double zeta, std::ptrdiff_t n);
   std::ptrdiff_t (*expansion_scratch)(const DensityBasis &, int n);
   void (*expand_density)(const DensityBasis &, const Environment &, double *scratch, double *c);
   void (*pull_back_density)(const DensityBasis &, const Environment &, const double *g, double *scratch,
                             double *gradients);
-  // dc[xyz][n_lm][n_padded] = d(R_nl Y_lm)/dr of neighbour j of the environment
-  void (*neighbour_derivative)(const DensityBasis &, const Environment &, int j, double *scratch, double *dc);
+  // dc[xyz][n_c / n_channels] = d(R_nl Y_lm)/dr of neighbour j of the environment, laid out as one channel of c
+  void (*neighbour_derivative)(const DensityBasis &, const Environment &, int channel, int j, double *scratch,
+                               double *dc);
   void (*power_spectrum)(const PowerSpectrum &, const double *c, double *scratch, double *p);
   void (*pull_back_power_spectrum)(const PowerSpectrum &, const double *c, const double *dp, double *scratch,
                                    double *g);
-  void (*power_spectrum_tangent)(const PowerSpectrum &, const double *c, const double *dc, int n_padded, int n_max,
-                                 int channel, double *scratch, double *dp);
+  void (*power_spectrum_tangent)(const PowerSpectrum &, const double *c, const double *dc, int channel, double *scratch,
+                                 double *dp);
 };
 
 // The fastest set this CPU has; SOAPGAP_ISA=baseline|avx2|avx512 in the environment asks for a lesser one (for tests).

@@ -6,17 +6,17 @@ namespace soapgap {
 namespace SOAPGAP_ISA {
 
 // d(R_nl Y_lm)/dr = u R' Y + (1/r) R (1 - u u^T) grad Y for one neighbour, all (l, m, n).
-static void neighbour_derivative(const DensityBasis &basis, const Environment &env, int j, double *scratch,
-                                 double *dc) {
+static void neighbour_derivative(const DensityBasis &basis, const Environment &env, int channel, int j,
+                                 double *scratch, double *dc) {
   const Factors f = factors_in(basis, scratch);
-  const int n_p = basis.n_padded;
   double *value = f.rest, *slope = f.rest + static_cast<std::ptrdiff_t>(basis.n_radial) * width;
   const double r[width] = {env.r[j], env.r[j], env.r[j], env.r[j]};
   const double u[3] = {env.x[j], env.y[j], env.z[j]};
-  radial_columns(basis, r, value, slope);
+  radial_columns(basis, channel, r, value, slope);
   harmonics_factors(basis.harmonics, broadcast(u[0]), broadcast(u[1]), broadcast(u[2]), f.q, f.c, f.s);
-  const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(basis.n_lm) * n_p;
-  for (int l = 0; l <= basis.l_max; ++l)
+  const std::ptrdiff_t plane = basis.n_c / basis.n_channels;
+  for (int l = 0; l <= basis.l_max; ++l) {
+    const Shell &shell = basis.shells[l];
     for (int m = -l; m <= l; ++m) {
       const int k = m < 0 ? -m : m;
       const double q = f.q[triangle(l, k)][0] * (m == 0 ? inverse_sqrt2 : 1.0);
@@ -26,14 +26,15 @@ static void neighbour_derivative(const DensityBasis &basis, const Environment &e
       const double c_down = k > 0 ? f.c[k - 1][0] : 0.0, s_down = k > 0 ? f.s[k - 1][0] : 0.0;
       double grad[3] = {q * k * (m < 0 ? s_down : c_down), q * k * (m < 0 ? c_down : -s_down), e * q_up * phase};
       const double along = grad[0] * u[0] + grad[1] * u[1] + grad[2] * u[2];
-      double *row = dc + static_cast<std::ptrdiff_t>(l * l + l + m) * n_p;
+      double *row = dc + shell.c / basis.n_channels + static_cast<std::ptrdiff_t>(l + m) * shell.n_padded;
       for (int a = 0; a < 3; ++a) {
         const double tangent = (grad[a] - along * u[a]) / env.r[j], radial = q * phase * u[a];
-        for (int n = 0; n < n_p; ++n)
+        for (int n = 0; n < shell.n_padded; ++n)
           row[a * plane + n] =
-              radial * slope[(l * n_p + n) * width] + tangent * value[(l * n_p + n) * width];
+              radial * slope[(shell.radial + n) * width] + tangent * value[(shell.radial + n) * width];
       }
     }
+  }
 }
 
 #define SOAPGAP_TEXT2(x) #x
@@ -41,7 +42,8 @@ static void neighbour_derivative(const DensityBasis &basis, const Environment &e
 
 extern const Kernels table;
 const Kernels table = {SOAPGAP_TEXT(SOAPGAP_ISA), dot,
-                       subtract_and_scale,        expansion_scratch,
+                       subtract_and_scale,        power,
+                       polynomial_kernel,         expansion_scratch,
                        expand_density,            pull_back_density,
                        neighbour_derivative,      power_spectrum,
                        pull_back_power_spectrum,  power_spectrum_tangent};

@@ -191,20 +191,81 @@ RadialTable read_table(File &file, const json &term, const std::string &where, i
   return table;
 }
 
-void check_head(const json &term, const std::string &where) {
+// The newest version of each kind that is read, and what it computes.
+void check_head(const json &term, const std::string &where, int newest) {
   const std::string kind = term.at("kind").get<std::string>();
-  if (read_count(term, "kind_version", where, 1, 1000000) != 1)
+  if (read_count(term, "kind_version", where, 1, 1000000) > newest)
     fail(where + ": version " + term.at("kind_version").dump() + " of kind '" + kind +
-         "' is newer than this soapgap knows (1): upgrade soapgap");
+         "' is newer than this soapgap knows (" + std::to_string(newest) + "): upgrade soapgap");
   if (term.at("n_out") != 1 || term.at("irreps") != "0e" || term.at("source") != "pair_table")
     fail(where + ": output " + term.at("irreps").dump() + " x " + term.at("n_out").dump() + " from " +
          term.at("source").dump() + "; this soapgap evaluates \"0e\" x 1 from \"pair_table\": upgrade soapgap");
 }
 
-void read_soap_term(ModelData &model, File &file, const json &term, const std::string &where) {
+std::vector<std::int32_t> read_kept(File &file, const json &tensors, const std::string &where, std::int64_t n_features) {
+  std::vector<std::int32_t> kept;
+  for (double v : read_array(file, tensors, "features", where, {-1})) {
+    if (!(v >= 0 && v < static_cast<double>(n_features)) || v != std::floor(v) || (!kept.empty() && v <= kept.back()))
+      fail(where + ": the list of features is not ascending and below " + std::to_string(n_features) + damaged);
+    kept.push_back(static_cast<std::int32_t>(v));
+  }
+  return kept;
+}
+
+// The reduced form of a term: radial functions of each l rotated and cut, the features that are left, points or matrix.
+std::unique_ptr<SoapTerm> read_reduced(const SoapTerm &exact, const RadialTable &table, File &file, const json &reduced,
+                                       const std::string &where) {
+  check_keys(reduced, where, {"form", "n_radial", "n_points", "tensors", "report"});
+  const json &tensors = reduced.at("tensors");
+  check_keys(tensors, where + ".tensors", {"radial", "centre_values", "features", "points", "weights"});
+  auto term = std::make_unique<SoapTerm>();
+  const std::string form = reduced.at("form").get<std::string>();
+  if (form != "points" && form != "merged_points" && form != "matrix")
+    fail(where + ".form '" + form + "' is not known: it was written by a newer soapgap; upgrade soapgap");
+  term->form = form == "points" ? SoapTerm::points : form == "matrix" ? SoapTerm::matrix : SoapTerm::merged_points;
+  term->centre = exact.centre;
+  term->channel_of_species = exact.channel_of_species;
+  term->zeta = exact.zeta;
+  term->delta = exact.delta;
+  term->normalise = exact.normalise;
+  const std::vector<int> n_of_l = reduced.at("n_radial").get<std::vector<int>>();
+  if (n_of_l.size() != exact.shells.size()) fail(where + ".n_radial has not one entry for each l" + damaged);
+  RadialTable own;
+  own.segments = table.segments;
+  for (std::size_t l = 0; l < n_of_l.size(); ++l) {
+    if (n_of_l[l] < 0 || n_of_l[l] > exact.shells[l].n) fail(where + ".n_radial is out of range" + damaged);
+    own.n_functions += n_of_l[l];
+  }
+  const int n_channels = exact.basis.n_channels;
+  const std::int64_t n_rows = static_cast<std::int64_t>(table.values.size()) / (3 * std::int64_t(table.n_functions));
+  own.values = read_array(file, tensors, "radial", where, {n_channels, n_rows, 3, own.n_functions});
+  prepare_soap_term(*term, n_of_l, n_channels, own, true,
+                    read_array(file, tensors, "centre_values", where, {n_channels, n_of_l[0]}));
+  term->kept = read_kept(file, tensors, where, term->n_features);
+  term->n_kept = static_cast<std::int64_t>(term->kept.size());
+  if (term->n_kept == 0) fail(where + " keeps no feature" + damaged);
+  term->n_sparse = read_count(reduced, "n_points", where, 0, 100000000);
+  term->sparse_points = read_array(file, tensors, "points", where, {term->n_sparse, term->n_kept});
+  term->scaled_weights = read_array(file, tensors, "weights", where, {1, term->n_sparse});
+  if (term->form == SoapTerm::points && term->n_sparse != exact.n_sparse)
+    fail(where + " has another number of points than its term" + damaged);
+  if (term->form == SoapTerm::matrix && (term->n_sparse != term->n_kept || term->zeta != 2.0))
+    fail(where + ": its matrix does not fit the term" + damaged);
+  const double delta2 = term->delta * term->delta;
+  for (double &v : term->form == SoapTerm::matrix ? term->sparse_points : term->scaled_weights) v *= delta2;
+  return term;
+}
+
+void read_soap_term(ModelData &model, File &file, json term, const std::string &where) {
+  check_head(term, where, 2);
+  json reduced;
+  if (term.at("kind_version") == 2) {
+    check_keys(term.at("reduced"), where + ".reduced", {"form", "n_radial", "n_points", "tensors", "report"});
+    reduced = term.at("reduced");
+    term.erase("reduced");
+  }
   check_keys(term, where, {"kind", "kind_version", "n_out", "irreps", "source", "centre", "neighbours", "n_max", "l_max",
                            "n_sparse", "cutoff", "zeta", "delta", "normalise", "segments", "tensors", "basis"});
-  check_head(term, where);
   check_keys(term.at("tensors"), where + ".tensors", {"radial", "centre_values", "sparse_points", "weights"});
   SoapTerm soap;
   soap.centre = read_species(model, term.at("centre"), where + ".centre");
@@ -222,12 +283,14 @@ void read_soap_term(ModelData &model, File &file, const json &term, const std::s
   soap.delta = read_number(term, "delta", where, 0.0, 1e12);
   soap.normalise = term.at("normalise").get<bool>();
   const RadialTable table = read_table(file, term, where, (l_max + 1) * n_max, cutoff);
-  prepare_soap_term(soap, n_max, l_max, n_channels, cutoff, table,
+  prepare_soap_term(soap, std::vector<int>(l_max + 1, n_max), n_channels, table, false,
                     read_array(file, term.at("tensors"), "centre_values", where, {n_channels, n_max}));
+  soap.n_kept = soap.n_features;
   soap.n_sparse = read_count(term, "n_sparse", where, 0, 100000000);
   soap.sparse_points = read_array(file, term.at("tensors"), "sparse_points", where, {soap.n_sparse, soap.n_features});
-  soap.weights = read_array(file, term.at("tensors"), "weights", where, {1, soap.n_sparse});
-  for (double w : soap.weights) soap.scaled_weights.push_back(soap.delta * soap.delta * w);
+  soap.scaled_weights = read_array(file, term.at("tensors"), "weights", where, {1, soap.n_sparse});
+  for (double &w : soap.scaled_weights) w *= soap.delta * soap.delta;
+  if (!reduced.is_null()) soap.reduced = read_reduced(soap, table, file, reduced, where + ".reduced");
   model.cutoff = std::max(model.cutoff, cutoff);
   model.terms.push_back({TermPlace::soap, static_cast<int>(model.soap_terms.size())});
   model.soap_terms.push_back(std::move(soap));
@@ -236,7 +299,7 @@ void read_soap_term(ModelData &model, File &file, const json &term, const std::s
 void read_pair_term(ModelData &model, File &file, const json &term, const std::string &where) {
   check_keys(term, where, {"kind", "kind_version", "n_out", "irreps", "source", "species", "cutoff", "segments", "tensors",
                            "origin"});
-  check_head(term, where);
+  check_head(term, where, 1);
   if (!term.at("species").is_array() || term.at("species").size() != 2)
     fail(where + ".species is not a pair" + damaged);
   PairTerm pair;

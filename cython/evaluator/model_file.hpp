@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,23 +25,30 @@ struct RadialTable {
 };
 
 // SOAP of one centre species with a polynomial kernel:  e = sum_s weights_s delta^2 (x . X_s)^zeta,  x = p / |p|.
+// form matrix (zeta = 2):  e = delta^2 x . A x,  A = sum_s weights_s X_s X_s^T in place of the points.
 struct SoapTerm {
   SoapTerm() = default;
   SoapTerm(SoapTerm &&) = default;  // not copied: basis and spectrum point into the storage
+  enum Form { points, merged_points, matrix } form = points;
   int centre;                           // species index
   std::vector<int> channel_of_species;  // -1: not seen
   double zeta, delta;
   bool normalise;
-  std::int64_t n_sparse, n_features;
-  std::vector<double> sparse_points;  // [n_sparse][n_features]
-  std::vector<double> weights;        // [n_sparse], as in the file
-  std::vector<double> scaled_weights; // delta^2 weights
+  std::int64_t n_features;            // of the basis
+  std::vector<std::int32_t> kept;     // the features that the kernel sees, ascending; empty: all
+  std::int64_t n_kept;
+  std::int64_t n_sparse;
+  std::vector<double> sparse_points;  // [n_sparse][n_kept]; form matrix: A, [n_kept][n_kept]
+  std::vector<double> scaled_weights; // [n_sparse], delta^2 weights; form matrix: empty, delta^2 is in A
   DensityBasis basis;                 // points into the storage below
   PowerSpectrum spectrum;
+  std::unique_ptr<SoapTerm> reduced;  // the same function at less cost (docs/performance.md); evaluation uses it
+  const SoapTerm &for_evaluation() const { return reduced ? *reduced : *this; }
   // storage
   std::vector<Segment> segments;
+  std::vector<Shell> shells;
   std::vector<double> table, centre_values, harmonics_a, harmonics_b, harmonics_e, factor;
-  std::vector<int> row_of;
+  std::vector<int> row_of, row_start;
 };
 
 // e_i = sum over neighbours j of V(r_ij), for one unordered pair of species.

@@ -6,77 +6,82 @@
 
 #include <cstddef>
 
-#include "simd.hpp"
+#include "density_expansion.hpp"
 
 namespace soapgap {
 
 struct PowerSpectrum {
-  int l_max, n_row;          // n_row as in DensityBasis
-  int n_channel_functions;   // N = n_channels * n_max
-  const int *row_of;         // [N] padded position of channel I
-  const double *factor;      // [l_max + 1] (2l+1)^-1/2
+  int l_max, n_channels;
+  const Shell *shells;   // as in DensityBasis
+  const int *row_of;     // [l][I] padded position of channel I of this l; l begins at row_start[l]
+  const int *row_start;  // [l_max + 1]
+  const double *factor;  // [l_max + 1] (2l+1)^-1/2
 };
 
 namespace SOAPGAP_ISA {
 
 constexpr double sqrt2 = 1.41421356237309504880;
 
-// p[(l_max+1) N (N+1) / 2], overwritten; scratch: n_row^2 doubles.
+// p[n_features], overwritten; scratch: n_row^2 doubles of the largest l.
 inline void power_spectrum(const PowerSpectrum &ps, const double *c, double *scratch, double *p) {
-  const int n_row = ps.n_row;
   for (int l = 0; l <= ps.l_max; ++l) {
-    const double *cl = c + static_cast<std::ptrdiff_t>(l * l) * n_row;
+    const Shell &shell = ps.shells[l];
+    const int n_row = shell.n_row, n_functions = ps.n_channels * shell.n, *row_of = ps.row_of + ps.row_start[l];
+    const double *cl = c + shell.c;
     for (int i = 0; i < n_row * n_row; ++i) scratch[i] = 0.0;
     for (int i = 0; i < n_row; i += width)  // only the columns up to the diagonal
       small_gemm(width, i + width, 2 * l + 1, cl + i, 1, n_row, cl, n_row, scratch + i * n_row, n_row);
     const double diagonal = ps.factor[l], off_diagonal = sqrt2 * ps.factor[l];
-    for (int i = 0; i < ps.n_channel_functions; ++i) {
-      const double *row = scratch + ps.row_of[i] * n_row;
-      for (int j = 0; j < i; ++j) *p++ = off_diagonal * row[ps.row_of[j]];
-      *p++ = diagonal * row[ps.row_of[i]];
+    for (int i = 0; i < n_functions; ++i) {
+      const double *row = scratch + row_of[i] * n_row;
+      for (int j = 0; j < i; ++j) *p++ = off_diagonal * row[row_of[j]];
+      *p++ = diagonal * row[row_of[i]];
     }
   }
 }
 
-// g = dE/dc [n_lm][n_row], overwritten, from dE/dp; scratch: n_row^2 doubles.
+// g = dE/dc [n_c], overwritten, from dE/dp; scratch: n_row^2 doubles of the largest l.
 inline void pull_back_power_spectrum(const PowerSpectrum &ps, const double *c, const double *dp, double *scratch,
                                      double *g) {
-  const int n_row = ps.n_row;
-  for (int i = 0; i < n_row * n_row; ++i) scratch[i] = 0.0;
   for (int l = 0; l <= ps.l_max; ++l) {
+    const Shell &shell = ps.shells[l];
+    const int n_row = shell.n_row, n_functions = ps.n_channels * shell.n, *row_of = ps.row_of + ps.row_start[l];
     const double diagonal = 2.0 * ps.factor[l], off_diagonal = sqrt2 * ps.factor[l];
-    for (int i = 0; i < ps.n_channel_functions; ++i) {
-      const int ri = ps.row_of[i];
+    if (n_functions < n_row)
+      for (int i = 0; i < n_row * n_row; ++i) scratch[i] = 0.0;
+    for (int i = 0; i < n_functions; ++i) {
+      const int ri = row_of[i];
       for (int j = 0; j < i; ++j) {
         const double d = off_diagonal * *dp++;
-        scratch[ri * n_row + ps.row_of[j]] = d;
-        scratch[ps.row_of[j] * n_row + ri] = d;
+        scratch[ri * n_row + row_of[j]] = d;
+        scratch[row_of[j] * n_row + ri] = d;
       }
       scratch[ri * n_row + ri] = diagonal * *dp++;
     }
-    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(l * l) * n_row;
-    double *gl = g + at;
+    double *gl = g + shell.c;
     for (int i = 0; i < (2 * l + 1) * n_row; ++i) gl[i] = 0.0;
-    small_gemm(2 * l + 1, n_row, n_row, c + at, n_row, 1, scratch, n_row, gl, n_row);
+    small_gemm(2 * l + 1, n_row, n_row, c + shell.c, n_row, 1, scratch, n_row, gl, n_row);
   }
 }
 
-// Directional derivative of p: dp (overwritten) for a change dc [n_lm][n_padded] of one channel's coefficients.
-// scratch: n_padded * n_row doubles.
-inline void power_spectrum_tangent(const PowerSpectrum &ps, const double *c, const double *dc, int n_padded, int n_max,
-                                   int channel, double *scratch, double *dp) {
-  const int n_row = ps.n_row, begin = channel * n_max, end = begin + n_max;
+// Directional derivative of p: dp (overwritten) for a change dc of one channel's coefficients (laid out as that channel
+// of c). scratch: n_padded * n_row doubles of the largest l.
+inline void power_spectrum_tangent(const PowerSpectrum &ps, const double *c, const double *dc, int channel,
+                                   double *scratch, double *dp) {
   for (int l = 0; l <= ps.l_max; ++l) {
-    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(l * l);
-    for (int i = 0; i < n_padded * n_row; ++i) scratch[i] = 0.0;  // h[n][J] = sum_m dc_n c_J
-    small_gemm(n_max, n_row, 2 * l + 1, dc + at * n_padded, 1, n_padded, c + at * n_row, n_row, scratch, n_row);
+    const Shell &shell = ps.shells[l];
+    const int n_row = shell.n_row, n_functions = ps.n_channels * shell.n, *row_of = ps.row_of + ps.row_start[l];
+    const int begin = channel * shell.n, end = begin + shell.n;
+    for (int i = 0; i < shell.n_padded * n_row; ++i) scratch[i] = 0.0;  // h[n][J] = sum_m dc_n c_J
+    small_gemm(shell.n, n_row, 2 * l + 1, dc + shell.c / ps.n_channels, 1, shell.n_padded, c + shell.c, n_row, scratch,
+               n_row);
     const double diagonal = ps.factor[l], off_diagonal = sqrt2 * ps.factor[l];
-    for (int i = 0; i < ps.n_channel_functions; ++i) {
+    for (int i = 0; i < n_functions; ++i) {
       const bool i_moves = i >= begin && i < end;
       for (int j = 0; j <= i; ++j) {
         double change = 0.0;
-        if (i_moves) change += scratch[(i - begin) * n_row + ps.row_of[j]];
-        if (j >= begin && j < end) change += scratch[(j - begin) * n_row + ps.row_of[i]];
+        if (i_moves) change += scratch[(i - begin) * n_row + row_of[j]];
+        if (j >= begin && j < end) change += scratch[(j - begin) * n_row + row_of[i]];
         *dp++ = (i == j ? diagonal : off_diagonal) * change;
       }
     }

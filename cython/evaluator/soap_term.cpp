@@ -25,47 +25,66 @@ static void make_harmonics_coefficients(SoapTerm &term) {
 }
 
 // n is padded to the vector width: the padding holds zeros and so contributes nothing anywhere.
-static void pad_table(SoapTerm &term, const RadialTable &table) {
-  const DensityBasis &b = term.basis;
-  const std::size_t n_rows = table.values.size() / (3 * static_cast<std::size_t>(table.n_functions));
-  term.table.assign(n_rows * 3 * b.n_radial, 0.0);
-  for (std::size_t row = 0; row < n_rows * 3; ++row)
-    for (int l = 0; l <= b.l_max; ++l)
-      for (int n = 0; n < b.n_max; ++n)
-        term.table[row * b.n_radial + l * b.n_padded + n] = table.values[row * table.n_functions + l * b.n_max + n];
-}
-
-void prepare_soap_term(SoapTerm &term, int n_max, int l_max, int n_channels, double cutoff, const RadialTable &table,
-                       const std::vector<double> &centre_values) {
+static void make_shells(SoapTerm &term, const std::vector<int> &n_of_l, int n_channels) {
   constexpr int vector_width = 4;
   DensityBasis &b = term.basis;
-  b.n_max = n_max;
-  b.l_max = l_max;
+  b.n_radial = 0;
+  b.n_c = 0;
+  term.n_features = 0;
+  for (int l = 0; l <= b.l_max; ++l) {
+    Shell shell;
+    shell.n = n_of_l[l];
+    shell.n_padded = (shell.n + vector_width - 1) / vector_width * vector_width;
+    shell.n_row = n_channels * shell.n_padded;
+    shell.radial = b.n_radial;
+    shell.c = b.n_c;
+    b.n_radial += shell.n_padded;
+    b.n_c += static_cast<std::ptrdiff_t>(2 * l + 1) * shell.n_row;
+    const std::int64_t n = static_cast<std::int64_t>(n_channels) * shell.n;
+    term.n_features += n * (n + 1) / 2;
+    term.shells.push_back(shell);
+    term.row_start.push_back(static_cast<int>(term.row_of.size()));
+    for (int channel = 0; channel < n_channels; ++channel)
+      for (int k = 0; k < shell.n; ++k) term.row_of.push_back(channel * shell.n_padded + k);
+    term.factor.push_back(1.0 / std::sqrt(2.0 * l + 1.0));
+  }
+}
+
+// values: [..][3][sum of n_of_l] without padding.
+static void pad_table(SoapTerm &term, const std::vector<double> &values) {
+  int n_functions = 0;
+  for (const Shell &shell : term.shells) n_functions += shell.n;
+  if (n_functions == 0) return;
+  const std::size_t n_rows = values.size() / static_cast<std::size_t>(n_functions);
+  term.table.assign(n_rows * term.basis.n_radial, 0.0);
+  const double *from = values.data();
+  for (std::size_t row = 0; row < n_rows; ++row)
+    for (const Shell &shell : term.shells)
+      for (int n = 0; n < shell.n; ++n) term.table[row * term.basis.n_radial + shell.radial + n] = *from++;
+}
+
+void prepare_soap_term(SoapTerm &term, const std::vector<int> &n_of_l, int n_channels, const RadialTable &table,
+                       bool table_per_channel, const std::vector<double> &centre_values) {
+  DensityBasis &b = term.basis;
+  b.l_max = static_cast<int>(n_of_l.size()) - 1;
   b.n_channels = n_channels;
-  b.cutoff = cutoff;
-  b.n_padded = (n_max + vector_width - 1) / vector_width * vector_width;
-  b.n_lm = (l_max + 1) * (l_max + 1);
-  b.n_row = n_channels * b.n_padded;
-  b.n_radial = (l_max + 1) * b.n_padded;
+  b.cutoff = table.stop();
+  make_shells(term, n_of_l, n_channels);
   term.segments = table.segments;
-  pad_table(term, table);
-  term.centre_values.assign(b.n_row, 0.0);
-  term.row_of.resize(static_cast<std::size_t>(n_channels) * n_max);
+  pad_table(term, table.values);
+  b.channel_stride = table_per_channel ? static_cast<std::ptrdiff_t>(term.table.size()) / n_channels : 0;
+  const Shell &first = term.shells[0];
+  term.centre_values.assign(first.n_row, 0.0);
   for (int channel = 0; channel < n_channels; ++channel)
-    for (int n = 0; n < n_max; ++n) {
-      term.centre_values[channel * b.n_padded + n] = centre_values[static_cast<std::size_t>(channel) * n_max + n];
-      term.row_of[static_cast<std::size_t>(channel) * n_max + n] = channel * b.n_padded + n;
-    }
-  term.factor.resize(l_max + 1);
-  for (int l = 0; l <= l_max; ++l) term.factor[l] = 1.0 / std::sqrt(2.0 * l + 1.0);
+    for (int n = 0; n < first.n; ++n)
+      term.centre_values[channel * first.n_padded + n] = centre_values[static_cast<std::size_t>(channel) * first.n + n];
   make_harmonics_coefficients(term);
+  b.shells = term.shells.data();
   b.segments = term.segments.data();
   b.n_segments = static_cast<int>(term.segments.size());
   b.table = term.table.data();
   b.centre_values = term.centre_values.data();
-  term.spectrum = {l_max, b.n_row, n_channels * n_max, term.row_of.data(), term.factor.data()};
-  const std::int64_t n = static_cast<std::int64_t>(n_channels) * n_max;
-  term.n_features = (l_max + 1) * n * (n + 1) / 2;
+  term.spectrum = {b.l_max, n_channels, b.shells, term.row_of.data(), term.row_start.data(), term.factor.data()};
 }
 
 }  // namespace soapgap

@@ -22,6 +22,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace soapgap {
@@ -68,6 +69,8 @@ class Workspace {
   Workspace(const Workspace &) = delete;
   Workspace &operator=(const Workspace &) = delete;
   int n_threads() const;
+  // With SOAPGAP_PROFILE=1 in the environment: seconds in each phase of the soap terms, over all threads; otherwise empty.
+  std::vector<std::pair<std::string, double>> profile() const;
   WorkspaceData &data() { return *data_; }
 
  private:

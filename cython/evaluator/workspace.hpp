@@ -5,14 +5,16 @@
 
 #include "buffer.hpp"
 #include "environment.hpp"
+#include "phases.hpp"
 
 namespace soapgap {
 
 struct ThreadBuffers {
   EnvironmentBatch environments;
-  Buffer scratch, coefficients, x, norms, kernel, de_dx, de_dp, de_dc, energies;
-  Buffer dc, rows, row_kernel;  // kernel_rows only
+  Buffer scratch, coefficients, x, x_kept, norms, kernel, de_dx, de_dp, de_dc, energies;
+  Buffer dc, rows, kept_rows, row_kernel;  // kernel_rows only
   std::vector<std::int64_t> slot_of_atom, atom_of_slot;
+  Stopwatch watch;
 };
 
 struct WorkspaceData {

@@ -1,4 +1,4 @@
-"""The command line: `soapgap fit | evaluate | info | drive | doctor | demo`.
+"""The command line: `soapgap fit | evaluate | info | compile | drive | doctor | demo`.
 
 Every command is a thin door: it imports its room when it is called, so that `soapgap --help` is quick. What a user did
 wrong is one line on standard error and exit status 2; everything else that escapes is a defect and shows its traceback.
@@ -46,6 +46,23 @@ def evaluate(model: Annotated[Path, typer.Argument(help="Model file.")],
     from soapgap.evaluation import evaluate_file
 
     evaluate_file(model, structures, output, threads)
+
+
+@app.command(name="compile")
+def compile_model(model: Annotated[Path, typer.Argument(help="Model file.")],
+                  output: Annotated[Path, typer.Argument(help="Model file to write; may be the same.")],
+                  tolerance: Annotated[float, typer.Option(help="Largest change of a force by the reduction, eV/Angstrom.")
+                                       ] = 1e-9,
+                  exact: Annotated[bool, typer.Option("--exact", help="Take the reduction out instead.")] = False):
+    """Give a model its reduced form: the same function with fewer operations (`fit` does this by itself)."""
+    from soapgap.model import Model
+    from soapgap.reduction import describe_reductions, exact_model, reduce_model
+
+    loaded = Model.load(model)
+    compiled = exact_model(loaded) if exact else reduce_model(loaded, tolerance)
+    compiled.save(output)
+    for line in describe_reductions(compiled):
+        print(line)
 
 
 def _register_rooms():

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from soapgap.model import Model, SoapTerm
+from soapgap.reduction import describe_reductions
 
 __all__ = ["print_info"]
 
@@ -29,6 +30,8 @@ def print_info(path) -> None:
     console.print(_terms_table(model))
     console.print("rounding: a local energy is exact to about 4 eps zeta S; weights cancel, and S = sum |alpha| delta^2 says "
                   "by how much", soft_wrap=True)
+    for line in describe_reductions(model):
+        console.print(line, soft_wrap=True)
     errors = provenance.get("errors")
     if errors:
         from soapgap.training.report import error_table

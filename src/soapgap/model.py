@@ -20,10 +20,61 @@ from soapgap.errors import InputError, ModelFileError
 from soapgap.files import write_atomically
 from soapgap.radial_table import RadialTable
 
-__all__ = ["Model", "PairTerm", "RadialTable", "SoapTerm"]
+__all__ = ["Model", "PairTerm", "RadialTable", "Reduction", "SoapTerm"]
 
 FORMAT = 1
 _HEAD = {"kind_version": 1, "n_out": 1, "irreps": "0e", "source": "pair_table"}
+
+
+@dataclass
+class Reduction:
+    """What evaluation uses in place of a soap term: the same function with fewer operations (`soapgap.reduction`).
+
+    Attributes
+    ----------
+    form : str
+        "points": all sparse points in their order. "merged_points": fewer points, own weights. "matrix" (zeta = 2): `points`
+        is the symmetric A of e = delta^2 x . A x.
+    n_radial : list of int
+        Radial functions of each l, at most n_max.
+    table : ndarray, shape (n_channels, n_rows, 3, sum of n_radial)
+        Rotated radial functions of each neighbour species, at the knots of the term's own table.
+    centre_values : ndarray, shape (n_channels, n_radial[0])
+    features : ndarray of int
+        Ascending indices of the features that the kernel sees, among those of the rotated functions.
+    points : ndarray, shape (n_points, len(features))
+    weights : ndarray, shape (1, n_points)
+    report : dict
+        Counts before and after, tolerance and measured errors, and a hash of the term it was made from.
+    """
+
+    form: str
+    n_radial: list[int]
+    table: np.ndarray
+    centre_values: np.ndarray
+    features: np.ndarray
+    points: np.ndarray
+    weights: np.ndarray
+    report: dict = field(default_factory=dict)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the kernel and its derivative, per centre."""
+        return (2 if self.form == "matrix" else 4) * self.points.size
+
+    def _metadata(self):
+        return {"form": self.form, "n_radial": [int(n) for n in self.n_radial], "n_points": len(self.points),
+                "report": self.report}
+
+    def _arrays(self):
+        return {"radial": self.table, "centre_values": self.centre_values, "features": self.features,
+                "points": self.points, "weights": self.weights}
+
+    @classmethod
+    def _from_file(cls, meta, tensors):
+        arrays = {role: tensors[name] for role, name in meta["tensors"].items()}
+        return cls(meta["form"], meta["n_radial"], arrays["radial"], arrays["centre_values"],
+                   arrays["features"].astype(np.int64), arrays["points"], arrays["weights"], meta["report"])
 
 
 @dataclass
@@ -53,6 +104,8 @@ class SoapTerm:
     normalise : bool
     basis : dict
         How the table was made: radial_basis, atom_sigma, cutoff_transition_width, ... (for info and export).
+    reduced : Reduction, optional
+        Used by evaluation in place of the above. A term that is changed needs a new one.
     """
 
     centre: str
@@ -68,6 +121,7 @@ class SoapTerm:
     weights: np.ndarray
     normalise: bool = True
     basis: dict = field(default_factory=dict)
+    reduced: Reduction | None = None
 
     @property
     def n_features(self) -> int:
@@ -80,8 +134,20 @@ class SoapTerm:
         """S = sum |weights| delta^2 in eV: rounding of a local energy is at least about 4 eps zeta S."""
         return float(np.abs(self.weights).sum() * self.delta**2)
 
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the kernel and its derivative without reduction, per centre."""
+        return 4 * self.n_features * len(self.sparse_points)
+
+    def digest(self) -> str:
+        """SHA-256 of all numbers that a reduction is made from."""
+        sha = hashlib.sha256(repr((self.zeta, self.delta, self.n_max, self.l_max, self.normalise)).encode())
+        for array in (self.table.values, self.centre_values, self.sparse_points, self.weights):
+            sha.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return sha.hexdigest()
+
     def _metadata(self):
-        return _HEAD | {
+        return _HEAD | ({} if self.reduced is None else {"kind_version": 2}) | {
             "kind": "soap", "centre": self.centre, "neighbours": list(self.neighbours), "n_max": int(self.n_max),
             "l_max": int(self.l_max), "n_sparse": len(self.sparse_points), "cutoff": float(self.cutoff),
             "zeta": float(self.zeta), "delta": float(self.delta), "normalise": bool(self.normalise), "basis": self.basis,
@@ -92,10 +158,12 @@ class SoapTerm:
                 "weights": self.weights}
 
     @classmethod
-    def _from_file(cls, meta, arrays):
+    def _from_file(cls, meta, tensors):
         keys = ("centre", "neighbours", "n_max", "l_max", "cutoff", "zeta", "delta", "normalise", "basis")
+        arrays = {role: tensors[name] for role, name in meta["tensors"].items()}
         table = RadialTable(meta["segments"], arrays.pop("radial"))
-        return cls(table=table, **arrays, **{key: meta[key] for key in keys})
+        reduced = Reduction._from_file(meta["reduced"], tensors) if "reduced" in meta else None
+        return cls(table=table, reduced=reduced, **arrays, **{key: meta[key] for key in keys})
 
 
 @dataclass
@@ -132,7 +200,8 @@ class PairTerm:
         return {"radial": self.table.values} | self.sparse
 
     @classmethod
-    def _from_file(cls, meta, arrays):
+    def _from_file(cls, meta, tensors):
+        arrays = {role: tensors[name] for role, name in meta["tensors"].items()}
         table = RadialTable(meta["segments"], arrays.pop("radial"))
         return cls(tuple(meta["species"]), meta["cutoff"], table, meta["origin"], arrays)
 
@@ -170,14 +239,23 @@ class Model:
                              "give one energy per species")
         tensors, terms = {}, []
         for index, term in enumerate(self.terms):
-            names = {}
-            for role, array in term._arrays().items():
-                names[role] = self._add_tensor(tensors, f"{index}.{role}", np.asarray(array, dtype=np.float64))
-            terms.append(term._metadata() | {"tensors": names})
+            terms.append(term._metadata() | {"tensors": self._add_tensors(tensors, str(index), term)})
+            reduced = getattr(term, "reduced", None)
+            if reduced is not None:
+                if reduced.report.get("of") != term.digest():
+                    raise InputError(f"terms[{index}] was changed after its reduction was made: reduce it again "
+                                     "(soapgap.reduction.reduce_model) or set `reduced` to None")
+                terms[-1]["reduced"] = reduced._metadata() | {
+                    "tensors": self._add_tensors(tensors, f"{index}.reduced", reduced)}
         meta = {"format": FORMAT, "units": {"energy": "eV", "length": "Angstrom"}, "species": list(self.species),
                 "e0": [float(self.e0[s]) for s in self.species], "terms": terms, "provenance": self.provenance}
         digest = _checksum(_canonical(meta), tensors)
         return save_tensors(tensors, metadata={"soapgap": _canonical(meta | {"checksum": digest})})
+
+    @classmethod
+    def _add_tensors(cls, tensors, prefix, part):
+        return {role: cls._add_tensor(tensors, f"{prefix}.{role}", np.asarray(array, dtype=np.float64))
+                for role, array in part._arrays().items()}
 
     @staticmethod
     def _add_tensor(tensors, name, array):
@@ -207,8 +285,7 @@ class Model:
         meta = json.loads(evaluator.metadata)
         tensors = load_tensors(content)
         kinds = {"soap": SoapTerm, "pair": PairTerm}
-        terms = [kinds[t["kind"]]._from_file(t, {role: tensors[name] for role, name in t["tensors"].items()})
-                 for t in meta["terms"]]
+        terms = [kinds[t["kind"]]._from_file(t, tensors) for t in meta["terms"]]
         return cls(meta["species"], dict(zip(meta["species"], meta["e0"])), terms, meta["provenance"]), evaluator
 
     @classmethod

@@ -175,6 +175,8 @@ class FitConfig(Section):
     seed: Annotated[int, Field(ge=0)] = 0
     terms: Annotated[tuple[Term, ...], BeforeValidator(_terms), Field(strict=False)]
     baseline: BaselineConfig = Field(default_factory=BaselineConfig)
+    exact: bool = False
+    reduction_tolerance: Positive = 1e-9
 
     @property
     def cutoff(self) -> float:

@@ -21,6 +21,7 @@ import soapgap
 from soapgap.errors import InputError
 from soapgap.model import Model
 from soapgap.potential import default_threads
+from soapgap.reduction import describe_reductions, reduce_model
 from soapgap.training import report
 from soapgap.training.baseline import baseline_terms, baseline_values, dimer_scan, switch_radii
 from soapgap.training.config import FitConfig, read_config
@@ -125,6 +126,8 @@ class _Fit:
             solver = self._factorise(state)
         with self._timed("solution"):
             model = self._solve(solver)
+        with self._timed("reduction"):
+            model = self._reduce(model)
         with self._timed("errors"):
             comparisons = self._compare(model)
         return self._finish(model, comparisons)
@@ -221,6 +224,15 @@ class _Fit:
             terms.append(kernel.finished(weights[column:column + kernel.n_sparse]))
             column += kernel.n_sparse
         return Model(self.species, self.e0, terms + self.baseline, {})
+
+    def _reduce(self, model: Model) -> Model:
+        """The reduced forms of the terms, unless the configuration wants every operation."""
+        if self.config.exact:
+            return model
+        model = reduce_model(model, self.config.reduction_tolerance)
+        for line in describe_reductions(model):
+            self.say.line(line)
+        return model
 
     def _compare(self, model: Model) -> dict[str, dict]:
         """Reference and prediction of the training and the test data."""

@@ -1,0 +1,225 @@
+"""The same function at less cost: exact reductions of a SOAP term, compiled into the model file.
+
+A term's energy is e = sum_s w_s (X_s . x)^zeta. Four steps, each chosen by counting, never by timing:
+
+1. **Radial functions.** For each l the table's functions R_nl(r) span fewer dimensions than n_max (QUIP's equispaced basis:
+   n_max - 1 for l > 0, and n_max - 2 to 1e-9). A rotation of n, by a singular value decomposition of the table, puts the
+   vanishing ones last, where they are cut. A rotation within each l leaves |p| and X . x as they are.
+2. **Features.** Within what is left, each species' functions are rotated to the principal axes of the sparse points' blocks
+   of l. Many features p_l,IJ then vanish in every sparse point and are left out of the kernel (|p| keeps them).
+   Leaving out a part X_out of X changes the kernel by X_out . x_out, a product of two small numbers.
+3. **Points.** Equal points are merged, points without weight dropped.
+4. **Collapse.** zeta = 1: one point, sum_s w_s X_s. zeta = 2: e = x . A x with A = sum_s w_s X_s X_s^T, one product with a
+   square matrix instead of two with the points, where that takes fewer operations.
+
+What is left out is set by ``tolerance`` (eV/Angstrom); what it did to forces is then measured on probe structures.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from soapgap.errors import InputError
+from soapgap.model import Model, Reduction, SoapTerm
+from soapgap.probes import largest_differences, probe_structures
+
+__all__ = ["DEFAULT_TOLERANCE", "describe_reductions", "exact_model", "reduce_model", "reduce_term"]
+
+DEFAULT_TOLERANCE = 1e-9  # eV/Angstrom
+
+#: Share of the tolerance that the estimate of what is left out may use: probes and dynamics go beyond the sparse points.
+_SHARE = 0.1
+
+
+@dataclass
+class _Rotated:
+    """A term in its rotated and cut radial functions."""
+
+    n_of_l: list[int]
+    axes: np.ndarray           # [l][channel] -> (n_max, n_l)
+    points: np.ndarray         # [n_sparse][features of the cut basis]
+
+
+def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE) -> Model:
+    """A model with the reduced form of every soap term beside the term itself.
+
+    Parameters
+    ----------
+    model : Model
+    tolerance : float
+        eV/Angstrom. The largest change of a force on the probe structures; rounding alone may exceed it in models whose
+        weights cancel strongly, and then rounding is the measure.
+
+    Returns
+    -------
+    Model
+        The terms' own points and weights are untouched. A term whose reduction saves nothing has none.
+
+    Raises
+    ------
+    InputError
+        If the tolerance is not a positive number.
+    """
+    if not (np.isfinite(tolerance) and tolerance > 0.0):
+        raise InputError(f"tolerance = {tolerance}, expected a positive number of eV/Angstrom (default "
+                         f"{DEFAULT_TOLERANCE:g}); for no reduction at all ask for the exact form")
+    return replace(model, terms=[_reduced_and_measured(model, t, tolerance) if isinstance(t, SoapTerm) else t
+                                 for t in model.terms])
+
+
+def exact_model(model: Model) -> Model:
+    """The model without any reduction: it evaluates every sparse point with every feature."""
+    return replace(model, terms=[replace(t, reduced=None) if isinstance(t, SoapTerm) else t for t in model.terms])
+
+
+def describe_reductions(model: Model) -> list[str]:
+    """One line per soap term: which reduction it has, what it saves, and the errors that were measured."""
+    lines = []
+    for term in model.terms:
+        if not isinstance(term, SoapTerm):
+            continue
+        name, reduced = f"soap ({term.centre})", term.reduced
+        if reduced is None:
+            lines.append(f"{name}: no reduction, {term.flops:,} operations per atom in its kernel")
+            continue
+        parts = [f"radial functions {term.n_max} -> {min(reduced.n_radial)} to {max(reduced.n_radial)}",
+                 f"features {term.n_features} -> {len(reduced.features)}"]
+        if reduced.form == "matrix":
+            parts.append(f"{len(term.sparse_points)} points -> one symmetric matrix (zeta = 2)")
+        elif reduced.form == "merged_points":
+            parts.append(f"points {len(term.sparse_points)} -> {len(reduced.points)}")
+        line = (f"{name}: {', '.join(parts)}; operations of the kernel {term.flops:,} -> {reduced.flops:,} per atom "
+                f"({reduced.flops / term.flops:.2f})")
+        if "force_error" in reduced.report:
+            line += (f"; forces on probe structures change by {reduced.report['force_error']:.1e} eV/A (wanted "
+                     f"{reduced.report['tolerance']:.0e}; rounding {reduced.report['force_rounding']:.0e})")
+        lines.append(line)
+    return lines
+
+
+def _reduced_and_measured(model, term, tolerance):
+    """Tightens the estimate until the probes agree; gives up the reduction if they do not."""
+    exact = replace(term, reduced=None)
+    alone = Model(model.species, dict.fromkeys(model.species, 0.0), [exact])
+    probes = probe_structures(term)
+    # the rotation without any cut differs by rounding only
+    rounding = largest_differences(alone, replace(alone, terms=[reduce_term(exact, 0.0, collapse=False)]), probes)
+    for tighter in range(6):
+        reduced = reduce_term(exact, tolerance * _SHARE * 10.0**-tighter)
+        if reduced.reduced is None or reduced.reduced.flops >= 0.98 * exact.flops:
+            break
+        energy, force = largest_differences(alone, replace(alone, terms=[reduced]), probes)
+        if force <= max(tolerance, 3.0 * rounding[1]):
+            reduced.reduced.report.update(tolerance=tolerance, force_error=force, energy_error=energy,
+                                          force_rounding=rounding[1])
+            return reduced
+    return exact
+
+
+def reduce_term(term: SoapTerm, budget: float, collapse: bool = True) -> SoapTerm:
+    """One term with its reduced form.
+
+    Parameters
+    ----------
+    term : SoapTerm
+    budget : float
+        eV. Bound on zeta sum_s |w_s| |X_s,out| D, with D the largest |X_s,out|: the change of a local energy if an
+        environment's left-out part is as large as the largest of the sparse points. 0 leaves nothing out.
+    collapse : bool
+        False keeps all points in their order (what rows of a design matrix need).
+
+    Returns
+    -------
+    SoapTerm
+        With `reduced` set; a term without sparse points is returned as it is.
+    """
+    if len(term.sparse_points) == 0:
+        return replace(term, reduced=None)
+    scale = float(np.abs(term.weights).sum() * term.delta**2 * term.zeta)
+    smallest = np.sqrt(budget / scale) if scale > 0.0 else 0.0
+    rotated = _rotate(term, smallest)
+    kept = _kept_features(rotated.points, np.abs(term.weights[0]) * term.delta**2 * term.zeta, budget)
+    points, weights, form = rotated.points[:, kept], np.asarray(term.weights, dtype=float), "points"
+    if collapse:
+        points, weights, form = _collapse(points, weights, term.zeta)
+    table = np.stack([np.concatenate([term.table.values[:, :, l * term.n_max:(l + 1) * term.n_max] @ rotated.axes[l][channel]
+                                      for l in range(term.l_max + 1)], axis=2) for channel in range(len(term.neighbours))])
+    centre = np.stack([term.centre_values[channel] @ rotated.axes[0][channel] for channel in range(len(term.neighbours))])
+    report = {"n_features": [term.n_features, len(kept)], "n_points": [len(term.sparse_points), len(points)],
+              "of": term.digest()}
+    return replace(term, reduced=Reduction(form, rotated.n_of_l, table, centre, kept, points, weights, report))
+
+
+def _rotate(term, smallest):
+    """Radial functions below `smallest` (relative to the largest) are cut, then each species' are rotated."""
+    n, n_channels = term.n_max, len(term.neighbours)
+    blocks = _unpack(term.sparse_points, term.l_max + 1, n_channels * n)
+    largest = max(np.abs(term.table.values[:, 0]).max(), np.finfo(float).tiny)
+    n_of_l, axes, columns = [], [], []
+    for l in range(term.l_max + 1):
+        functions = term.table.values[:, 0, l * n:(l + 1) * n]
+        if l == 0:
+            functions = np.vstack([functions, term.centre_values])
+        basis = np.linalg.svd(functions, full_matrices=True)[2].T if len(functions) >= n else np.eye(n)
+        n_l = int(np.count_nonzero(np.abs(functions @ basis).max(axis=0) > smallest * largest))
+        n_of_l.append(n_l)
+        of_l = []
+        for channel in range(n_channels):
+            block = blocks[:, l, channel * n:(channel + 1) * n]  # rows of the channel, all columns
+            inner = np.einsum("sij,skj->ik", block, block, optimize=True)
+            inner = basis[:, :n_l].T @ inner @ basis[:, :n_l]
+            of_l.append(basis[:, :n_l] @ np.linalg.eigh(inner)[1][:, ::-1])
+        axes.append(of_l)
+        whole = np.zeros((n_channels * n, n_channels * n_l))
+        for channel, axis in enumerate(of_l):
+            whole[channel * n:(channel + 1) * n, channel * n_l:(channel + 1) * n_l] = axis
+        columns.append(_pack(whole.T @ blocks[:, l] @ whole))
+    return _Rotated(n_of_l, axes, np.concatenate(columns, axis=1))
+
+
+def _unpack(points, n_l, n):
+    """[s][features] -> [s][l][I][J] symmetric; off-diagonal features hold sqrt(2) times the product."""
+    rows, columns = np.tril_indices(n)
+    values = points.reshape(len(points), n_l, -1) * np.where(rows == columns, 1.0, np.sqrt(0.5))
+    blocks = np.empty((len(points), n_l, n, n))
+    blocks[:, :, rows, columns] = values
+    blocks[:, :, columns, rows] = values
+    return blocks
+
+
+def _pack(block):
+    rows, columns = np.tril_indices(block.shape[-1])
+    return block[:, rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0))
+
+
+def _kept_features(points, slopes, budget):
+    """Ascending indices of the features that stay: the smallest go first, as long as the bound holds."""
+    order = np.argsort(np.abs(points).max(axis=0), kind="stable")
+    out = np.sqrt(np.cumsum(points[:, order] ** 2, axis=1))  # |X_s,out| if the first so many features go
+    bound = slopes @ out * out.max(axis=0)
+    n_out = int(np.searchsorted(bound, budget, side="right")) if budget > 0.0 else 0
+    return np.sort(order[min(n_out, len(order) - 1):])
+
+
+def _collapse(points, weights, zeta):
+    n_all = len(points)
+    points, weights = _merge(points, weights)
+    n_points, n_features = points.shape
+    if zeta == 1.0:
+        return weights @ points, np.ones((1, 1)), "merged_points"
+    if zeta == 2.0 and 2 * n_features**2 < 4 * n_features * n_points:
+        return (points.T * weights[0]) @ points, np.zeros((1, n_features)), "matrix"
+    return points, weights, "points" if n_points == n_all else "merged_points"
+
+
+def _merge(points, weights):
+    """Equal points become one with the sum of the weights; points without weight go."""
+    first, place = {}, np.empty(len(points), dtype=int)
+    for index, row in enumerate(np.ascontiguousarray(points)):
+        place[index] = first.setdefault(row.tobytes(), len(first))
+    sums = np.zeros((len(weights), len(first)))
+    np.add.at(sums, (slice(None), place), weights)
+    unique = np.unique(place, return_index=True)[1]
+    used = np.abs(sums).max(axis=0) > 0.0
+    used[0] |= not used.any()  # a model whose weights are all zero keeps one point
+    return points[unique][used], sums[:, used]
