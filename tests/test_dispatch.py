@@ -26,6 +26,10 @@ out["e"], out["g"] = evaluator.evaluate(nb)
 out["f"], out["w"] = evaluator.forces_and_virial(nb, out["g"])
 model.terms[:2] = [reduce_term(term, 1e-10) for term in model.terms[:2]]
 reduced = model.evaluator(int(sys.argv[2]))
+model.terms[:2] = [reduce_term(term, 1e-10, single_budget=1e-9) for term in model.terms[:2]]
+assert any(term.reduced.n_single for term in model.terms[:2])
+mixed = model.evaluator(int(sys.argv[2]))
+out["me"], out["mg"] = mixed.evaluate(nb)
 out["re"], out["rg"] = reduced.evaluate(nb)
 out["rf"], out["rw"] = reduced.forces_and_virial(nb, out["rg"])
 np.savez(sys.argv[1], S=max(4 * 2.2e-16 * t.zeta * t.cancellation for t in model.terms[:2]), **out)
@@ -53,7 +57,7 @@ def test_every_instruction_set_gives_the_same_numbers(tmp_path, isa):
     for name in ("c0", "c1", "p0", "p1"):
         assert np.abs(plain[name]).max() > 0.01
         np.testing.assert_allclose(fast[name], plain[name], rtol=0, atol=1e-12)
-    for name in ("e", "g", "f", "w", "re", "rg", "rf", "rw"):
+    for name in ("e", "g", "f", "w", "re", "rg", "rf", "rw", "me", "mg"):
         bound = max(1e-10 * np.abs(plain[name]).max(), float(plain["S"]))
         np.testing.assert_allclose(fast[name], plain[name], rtol=0, atol=bound)
 

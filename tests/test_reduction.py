@@ -129,6 +129,48 @@ def test_a_real_fit_s_size_is_reduced_within_the_tolerance():
     assert reduced.report["force_error"] < wider.report["force_error"] <= 1e-4
 
 
+def test_mixed_precision_keeps_the_tolerance():
+    """Small features in single precision; all of them in single precision would be wrong by much more."""
+    term = soap_term("Si", ["Si"], n_max=8, l_max=6, cutoff=5.0, radial_basis="equispaced", n_sparse=60)
+    rng = np.random.default_rng(8)
+    half = rng.normal(size=30) * 1e4
+    term.weights[0] = np.concatenate([half, -half])  # they cancel, as fitted weights do
+    exact, mixed = model(term), reduce_model(model(term), 1e-6, "mixed")
+    reduced = mixed.terms[0].reduced
+    assert 0 < reduced.n_single < len(reduced.features)
+    assert reduced.report["force_error"] <= 1e-6
+    assert "single precision" in describe_reductions(mixed)[0]
+    careless = replace(reduced, n_single=len(reduced.features) - 1, features=np.sort(reduced.features),
+                       points=reduced.points[:, np.argsort(reduced.features)])
+    careless = replace(exact, terms=[replace(term, reduced=careless)])
+    atoms = random_structure(3, species=["Si"])
+    want, got, bad = (run(m.evaluator(), atoms)[1] for m in (exact, mixed, careless))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+    assert np.abs(bad - want).max() > 1e-5
+    nb = neighbour_arrays(atoms, 5.0, ["Si"])
+    for a, b in zip(exact.evaluator().kernel_rows(0, nb), mixed.evaluator().kernel_rows(0, nb)):
+        np.testing.assert_array_equal(a, b)  # rows never come from single precision
+
+
+def test_many_points_in_blocks_and_mixed_precision():
+    """More sparse points than one block of the kernel holds (2048)."""
+    term = soap_term("Si", ["Si"], n_max=3, l_max=2, n_sparse=40)
+    points = np.concatenate([term.sparse_points * (1.0 - 1e-3 * k) for k in range(60)])
+    rng = np.random.default_rng(1)
+    many = replace(term, sparse_points=points, weights=rng.normal(size=(1, len(points))))
+    mixed = reduce_term(many, 1e-12, single_budget=1e-7)
+    assert mixed.reduced.n_single > 0
+    atoms = random_structure(3, species=["Si"])
+    for a, b in zip(run(model(many).evaluator(), atoms), run(model(mixed).evaluator(), atoms)):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-6)
+    assert run(model(mixed).evaluator(), atoms)[0].sum() == pytest.approx(energy(model(mixed).evaluator(), atoms))
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(InputError, match="precision.*mixed"):
+        reduce_model(make_two_species_model(), precision="half")
+
+
 def test_a_reduction_that_saves_nothing_is_not_kept():
     exact = make_two_species_model()
     assert all(t.reduced is None for t in reduce_model(exact).terms[:2])
@@ -190,6 +232,7 @@ def test_a_stale_reduction_is_not_written():
     (lambda r: r.n_radial.__setitem__(0, 99), "out of range"),
     (lambda r: setattr(r, "form", "octagon"), "octagon.*upgrade"),
     (lambda r: setattr(r, "form", "matrix"), "matrix"),
+    (lambda r: setattr(r, "n_single", 10**5), "keeps no feature"),
     (lambda r: setattr(r, "points", r.points[:-1]), "weights|shape"),
 ])
 def test_inconsistent_reductions_are_refused(change, words):

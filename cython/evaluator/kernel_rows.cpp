@@ -16,9 +16,10 @@ const SoapTerm &soap_term(const Model &model, int term) {
   return model.data().soap_terms[model.data().terms[term].index];
 }
 
-// Rows need the sparse points one by one: a reduced form serves if it has them all, in their order.
+// Rows need the sparse points one by one: a reduced form serves if it has them all, in their order and in full precision.
 const SoapTerm &term_for_rows(const SoapTerm &term) {
-  return term.reduced && term.reduced->form == SoapTerm::points ? *term.reduced : term;
+  const SoapTerm *reduced = term.reduced.get();
+  return reduced && reduced->form == SoapTerm::points && reduced->n_single == 0 ? *reduced : term;
 }
 
 // Calls f(row, batch index, buffers) for every centre of the term, after its forward half.

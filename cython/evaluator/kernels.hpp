@@ -12,6 +12,8 @@ struct Kernels {
   double (*dot)(const double *a, const double *b, std::ptrdiff_t n);
   void (*subtract_and_scale)(const double *v, double along, const double *x, double scale, std::ptrdiff_t n,
                              double *out);
+  void (*narrow)(const double *from, std::ptrdiff_t n, float *to);
+  void (*add_widened)(const float *from, std::ptrdiff_t n, double *to);
   double (*power)(double k, double zeta);
   double (*polynomial_kernel)(double *k, const double *w, double zeta, std::ptrdiff_t n);
   std::ptrdiff_t (*expansion_scratch)(const DensityBasis &, int n);

@@ -42,7 +42,8 @@ static void neighbour_derivative(const DensityBasis &basis, const Environment &e
 
 extern const Kernels table;
 const Kernels table = {SOAPGAP_TEXT(SOAPGAP_ISA), dot,
-                       subtract_and_scale,        power,
+                       subtract_and_scale,        narrow,
+                       add_widened,               power,
                        polynomial_kernel,         expansion_scratch,
                        expand_density,            pull_back_density,
                        neighbour_derivative,      power_spectrum,

@@ -202,20 +202,40 @@ void check_head(const json &term, const std::string &where, int newest) {
          term.at("source").dump() + "; this soapgap evaluates \"0e\" x 1 from \"pair_table\": upgrade soapgap");
 }
 
-std::vector<std::int32_t> read_kept(File &file, const json &tensors, const std::string &where, std::int64_t n_features) {
+// Two ascending lists in one: features in double, then in single precision.
+std::vector<std::int32_t> read_kept(File &file, const json &tensors, const std::string &where, std::int64_t n_features,
+                                    std::int64_t n_single) {
+  const std::vector<double> numbers = read_array(file, tensors, "features", where, {-1});
+  const std::size_t n = numbers.size(), single = n - static_cast<std::size_t>(n_single);
+  if (n == 0 || static_cast<std::size_t>(n_single) > n) fail(where + " keeps no feature" + damaged);
   std::vector<std::int32_t> kept;
-  for (double v : read_array(file, tensors, "features", where, {-1})) {
-    if (!(v >= 0 && v < static_cast<double>(n_features)) || v != std::floor(v) || (!kept.empty() && v <= kept.back()))
+  for (std::size_t i = 0; i < n; ++i) {
+    const double v = numbers[i];
+    if (!(v >= 0 && v < static_cast<double>(n_features)) || v != std::floor(v) ||
+        (i > 0 && i != single && v <= numbers[i - 1]))
       fail(where + ": the list of features is not ascending and below " + std::to_string(n_features) + damaged);
     kept.push_back(static_cast<std::int32_t>(v));
   }
   return kept;
 }
 
+void split_points(SoapTerm &term) {
+  const std::int64_t d = term.n_kept, d_double = d - term.n_single;
+  if (term.n_single == 0) return;
+  std::vector<double> doubles;
+  doubles.reserve(static_cast<std::size_t>(term.n_sparse * d_double));
+  for (std::int64_t s = 0; s < term.n_sparse; ++s) {
+    const double *row = term.sparse_points.data() + s * d;
+    doubles.insert(doubles.end(), row, row + d_double);
+    for (std::int64_t k = d_double; k < d; ++k) term.single_points.push_back(static_cast<float>(row[k]));
+  }
+  term.sparse_points.swap(doubles);
+}
+
 // The reduced form of a term: radial functions of each l rotated and cut, the features that are left, points or matrix.
 std::unique_ptr<SoapTerm> read_reduced(const SoapTerm &exact, const RadialTable &table, File &file, const json &reduced,
                                        const std::string &where) {
-  check_keys(reduced, where, {"form", "n_radial", "n_points", "tensors", "report"});
+  check_keys(reduced, where, {"form", "n_radial", "n_points", "n_single", "tensors", "report"});
   const json &tensors = reduced.at("tensors");
   check_keys(tensors, where + ".tensors", {"radial", "centre_values", "features", "points", "weights"});
   auto term = std::make_unique<SoapTerm>();
@@ -241,18 +261,19 @@ std::unique_ptr<SoapTerm> read_reduced(const SoapTerm &exact, const RadialTable 
   own.values = read_array(file, tensors, "radial", where, {n_channels, n_rows, 3, own.n_functions});
   prepare_soap_term(*term, n_of_l, n_channels, own, true,
                     read_array(file, tensors, "centre_values", where, {n_channels, n_of_l[0]}));
-  term->kept = read_kept(file, tensors, where, term->n_features);
+  term->n_single = read_count(reduced, "n_single", where, 0, 100000000);
+  term->kept = read_kept(file, tensors, where, term->n_features, term->n_single);
   term->n_kept = static_cast<std::int64_t>(term->kept.size());
-  if (term->n_kept == 0) fail(where + " keeps no feature" + damaged);
   term->n_sparse = read_count(reduced, "n_points", where, 0, 100000000);
   term->sparse_points = read_array(file, tensors, "points", where, {term->n_sparse, term->n_kept});
   term->scaled_weights = read_array(file, tensors, "weights", where, {1, term->n_sparse});
   if (term->form == SoapTerm::points && term->n_sparse != exact.n_sparse)
     fail(where + " has another number of points than its term" + damaged);
-  if (term->form == SoapTerm::matrix && (term->n_sparse != term->n_kept || term->zeta != 2.0))
+  if (term->form == SoapTerm::matrix && (term->n_sparse != term->n_kept || term->zeta != 2.0 || term->n_single > 0))
     fail(where + ": its matrix does not fit the term" + damaged);
   const double delta2 = term->delta * term->delta;
   for (double &v : term->form == SoapTerm::matrix ? term->sparse_points : term->scaled_weights) v *= delta2;
+  split_points(*term);
   return term;
 }
 
@@ -260,7 +281,7 @@ void read_soap_term(ModelData &model, File &file, json term, const std::string &
   check_head(term, where, 2);
   json reduced;
   if (term.at("kind_version") == 2) {
-    check_keys(term.at("reduced"), where + ".reduced", {"form", "n_radial", "n_points", "tensors", "report"});
+    check_keys(term.at("reduced"), where + ".reduced", {"form", "n_radial", "n_points", "n_single", "tensors", "report"});
     reduced = term.at("reduced");
     term.erase("reduced");
   }

@@ -35,10 +35,12 @@ struct SoapTerm {
   double zeta, delta;
   bool normalise;
   std::int64_t n_features;            // of the basis
-  std::vector<std::int32_t> kept;     // the features that the kernel sees, ascending; empty: all
+  std::vector<std::int32_t> kept;     // the features that the kernel sees; empty: all
   std::int64_t n_kept;
+  std::int64_t n_single = 0;          // so many of them, the last, are multiplied in single precision
   std::int64_t n_sparse;
-  std::vector<double> sparse_points;  // [n_sparse][n_kept]; form matrix: A, [n_kept][n_kept]
+  std::vector<double> sparse_points;  // [n_sparse][n_kept - n_single]; form matrix: A, [n_kept][n_kept]
+  std::vector<float> single_points;   // [n_sparse][n_single]
   std::vector<double> scaled_weights; // [n_sparse], delta^2 weights; form matrix: empty, delta^2 is in A
   DensityBasis basis;                 // points into the storage below
   PowerSpectrum spectrum;

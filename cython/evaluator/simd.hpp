@@ -53,6 +53,24 @@ inline void subtract_and_scale(const double *v, double along, const double *x, d
   for (; i < n; ++i) out[i] = scale * (v[i] - along * x[i]);
 }
 
+typedef float SingleVec __attribute__((vector_size(width * sizeof(float)), aligned(4), may_alias));
+
+// to[n] = from[n] rounded to single precision.
+inline void narrow(const double *from, std::ptrdiff_t n, float *to) {
+  std::ptrdiff_t i = 0;
+  for (; i + width <= n; i += width)
+    *reinterpret_cast<SingleVec *>(to + i) = __builtin_convertvector(load(from + i), SingleVec);
+  for (; i < n; ++i) to[i] = static_cast<float>(from[i]);
+}
+
+// to[n] += from[n].
+inline void add_widened(const float *from, std::ptrdiff_t n, double *to) {
+  std::ptrdiff_t i = 0;
+  for (; i + width <= n; i += width)
+    store(to + i, load(to + i) + __builtin_convertvector(*reinterpret_cast<const SingleVec *>(from + i), Vec));
+  for (; i < n; ++i) to[i] += from[i];
+}
+
 // One register tile of out[m][n] (+)= sum_k a(m, k) b[k][n]: m_tile rows, n_tile vectors.
 template <int m_tile, int n_tile>
 inline void gemm_tile(int n_k, const double *a, std::ptrdiff_t a_row, std::ptrdiff_t a_col, const double *b,

@@ -53,13 +53,15 @@ def compile_model(model: Annotated[Path, typer.Argument(help="Model file.")],
                   output: Annotated[Path, typer.Argument(help="Model file to write; may be the same.")],
                   tolerance: Annotated[float, typer.Option(help="Largest change of a force by the reduction, eV/Angstrom.")
                                        ] = 1e-9,
+                  precision: Annotated[str, typer.Option(help="double, or mixed: the smallest features in single precision.")
+                                       ] = "double",
                   exact: Annotated[bool, typer.Option("--exact", help="Take the reduction out instead.")] = False):
     """Give a model its reduced form: the same function with fewer operations (`fit` does this by itself)."""
     from soapgap.model import Model
     from soapgap.reduction import describe_reductions, exact_model, reduce_model
 
     loaded = Model.load(model)
-    compiled = exact_model(loaded) if exact else reduce_model(loaded, tolerance)
+    compiled = exact_model(loaded) if exact else reduce_model(loaded, tolerance, precision)
     compiled.save(output)
     for line in describe_reductions(compiled):
         print(line)

@@ -41,7 +41,8 @@ class Reduction:
         Rotated radial functions of each neighbour species, at the knots of the term's own table.
     centre_values : ndarray, shape (n_channels, n_radial[0])
     features : ndarray of int
-        Ascending indices of the features that the kernel sees, among those of the rotated functions.
+        Indices of the features that the kernel sees, among those of the rotated functions: ascending, first those multiplied
+        in double precision, then the `n_single` others.
     points : ndarray, shape (n_points, len(features))
     weights : ndarray, shape (1, n_points)
     report : dict
@@ -56,6 +57,7 @@ class Reduction:
     points: np.ndarray
     weights: np.ndarray
     report: dict = field(default_factory=dict)
+    n_single: int = 0
 
     @property
     def flops(self) -> int:
@@ -64,7 +66,7 @@ class Reduction:
 
     def _metadata(self):
         return {"form": self.form, "n_radial": [int(n) for n in self.n_radial], "n_points": len(self.points),
-                "report": self.report}
+                "n_single": int(self.n_single), "report": self.report}
 
     def _arrays(self):
         return {"radial": self.table, "centre_values": self.centre_values, "features": self.features,
@@ -74,7 +76,8 @@ class Reduction:
     def _from_file(cls, meta, tensors):
         arrays = {role: tensors[name] for role, name in meta["tensors"].items()}
         return cls(meta["form"], meta["n_radial"], arrays["radial"], arrays["centre_values"],
-                   arrays["features"].astype(np.int64), arrays["points"], arrays["weights"], meta["report"])
+                   arrays["features"].astype(np.int64), arrays["points"], arrays["weights"], meta["report"],
+                   meta["n_single"])
 
 
 @dataclass

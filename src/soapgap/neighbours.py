@@ -74,7 +74,8 @@ def _periodic_pairs(atoms: Atoms, cutoff: float):
     box = complete_cell(np.where(pbc[:, None], cell, 0.0)) if not pbc.all() else cell
     search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
     i, j, shift = search.compute(points=positions, box=box, periodic=pbc, quantities="ijS")
-    return i.astype(np.int64), j.astype(np.int64), shift.astype(np.float64) @ box
+    # not shift @ box: numpy's BLAS would leave its threads spinning for 20 ms, on the cores that the evaluator wants next
+    return i.astype(np.int64), j.astype(np.int64), np.einsum("pk,kx->px", shift.astype(np.float64), box)
 
 
 def _vectors(positions: np.ndarray, i: np.ndarray, j: np.ndarray, translation: np.ndarray) -> np.ndarray:

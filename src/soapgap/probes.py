@@ -12,14 +12,19 @@ __all__ = ["largest_differences", "probe_structures"]
 _PACKINGS = ((0.95, 1.3), (0.8, 1.0), (0.6, 0.9), (0.4, 0.8))
 
 
+#: Grown clusters: smallest distance between atoms that are not bonded, in units of the sum of covalent radii.
+_GROWTHS = (1.2, 0.9)
+
+
 def probe_structures(term, n_atoms: int = 24) -> list[Atoms]:
-    """Random packings of the term's species, from ordinary to far too close, and a pair in vacuum.
+    """Random packings of the term's species, from ordinary to far too close, clusters with bonds, and pairs in vacuum.
 
     Always the same for the same species: positions come from a generator with a fixed seed.
     """
     rng = np.random.default_rng(20260)
     species = list(dict.fromkeys([term.centre, *term.neighbours]))
     structures = [_packing(species, n_atoms, *packing, rng) for packing in _PACKINGS]
+    structures += [_grown(species, 2 * n_atoms, closest, rng) for closest in _GROWTHS]
     bond = 2.0 * _radius(term.centre)
     structures += [Atoms([term.centre, other], [[0.0, 0.0, 0.0], [0.0, 0.0, share * bond]])
                    for other in term.neighbours for share in (0.5, 1.0)]
@@ -59,3 +64,22 @@ def _packing(species, n_atoms, closest, volume, rng):
         best = fits[0] if len(fits) else int(np.argmax(room))
         positions = np.vstack([positions, trials[best]])
     return Atoms(symbols, positions, cell=[side] * 3, pbc=True)
+
+
+def _grown(species, n_atoms, closest, rng):
+    """A cluster in which every atom is bonded to an earlier one, at 0.9 to 1.1 sums of radii, and near to no other."""
+    symbols = [species[int(k)] for k in rng.integers(len(species), size=n_atoms)]
+    radii = np.array([_radius(s) for s in symbols])
+    positions = np.zeros((1, 3))
+    for k in range(1, n_atoms):
+        partner = rng.integers(k, size=200)
+        direction = rng.normal(size=(200, 3))
+        direction *= (rng.uniform(0.9, 1.1, 200) * (radii[k] + radii[partner]) / np.linalg.norm(direction, axis=1))[:, None]
+        trials = positions[partner] + direction
+        distances = np.linalg.norm(trials[:, None] - positions[None], axis=2) / (radii[k] + radii[:k])
+        distances[np.arange(200), partner] = np.inf
+        room = distances.min(axis=1)
+        fits = np.flatnonzero(room >= closest)
+        best = fits[0] if len(fits) else int(np.argmax(room))
+        positions = np.vstack([positions, trials[best]])
+    return Atoms(symbols, positions)

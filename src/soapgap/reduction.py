@@ -12,35 +12,37 @@ A term's energy is e = sum_s w_s (X_s . x)^zeta. Four steps, each chosen by coun
 4. **Collapse.** zeta = 1: one point, sum_s w_s X_s. zeta = 2: e = x . A x with A = sum_s w_s X_s X_s^T, one product with a
    square matrix instead of two with the points, where that takes fewer operations.
 
+With ``precision = "mixed"`` the smallest of the kept features are multiplied in single precision. Plain single precision is
+of no use here: weights of opposite sign cancel to 1e-6 of their size. But the part of X . x that comes from features of size
+1e-4 is 1e-8, so its rounding, 6e-8 of that, is nothing.
+
 What is left out is set by ``tolerance`` (eV/Angstrom); what it did to forces is then measured on probe structures.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from soapgap.errors import InputError
 from soapgap.model import Model, Reduction, SoapTerm
 from soapgap.probes import largest_differences, probe_structures
+from soapgap.rotation import Rotations
 
 __all__ = ["DEFAULT_TOLERANCE", "describe_reductions", "exact_model", "reduce_model", "reduce_term"]
 
 DEFAULT_TOLERANCE = 1e-9  # eV/Angstrom
 
-#: Share of the tolerance that the estimate of what is left out may use: probes and dynamics go beyond the sparse points.
-_SHARE = 0.1
+#: Shares of the tolerance: what the estimate may use up at first, and what forces on the probes may change by. Neither sparse
+#: points nor probes are the structures of a user, so both leave room.
+_SHARE, _MEASURED_SHARE = 0.1, 0.3
+#: Each try takes the square root of a tenth of the budget of the one before. Data of one kind (a single molecule) leave small
+#: directions in which other structures reach far, and need many.
+_TRIES = 24
+#: Relative rounding of single precision.
+_EPS_SINGLE = 2.0**-24
 
 
-@dataclass
-class _Rotated:
-    """A term in its rotated and cut radial functions."""
-
-    n_of_l: list[int]
-    axes: np.ndarray           # [l][channel] -> (n_max, n_l)
-    points: np.ndarray         # [n_sparse][features of the cut basis]
-
-
-def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE) -> Model:
+def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE, precision: str = "double") -> Model:
     """A model with the reduced form of every soap term beside the term itself.
 
     Parameters
@@ -49,6 +51,7 @@ def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE) -> Model:
     tolerance : float
         eV/Angstrom. The largest change of a force on the probe structures; rounding alone may exceed it in models whose
         weights cancel strongly, and then rounding is the measure.
+    precision : "double" or "mixed"
 
     Returns
     -------
@@ -58,12 +61,14 @@ def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE) -> Model:
     Raises
     ------
     InputError
-        If the tolerance is not a positive number.
+        If the tolerance is not a positive number, or the precision none of the two.
     """
+    if precision not in ("double", "mixed"):
+        raise InputError(f"precision = {precision!r}, expected \"double\" or \"mixed\"")
     if not (np.isfinite(tolerance) and tolerance > 0.0):
         raise InputError(f"tolerance = {tolerance}, expected a positive number of eV/Angstrom (default "
                          f"{DEFAULT_TOLERANCE:g}); for no reduction at all ask for the exact form")
-    return replace(model, terms=[_reduced_and_measured(model, t, tolerance) if isinstance(t, SoapTerm) else t
+    return replace(model, terms=[_reduced_and_measured(model, t, tolerance, precision) if isinstance(t, SoapTerm) else t
                                  for t in model.terms])
 
 
@@ -84,6 +89,8 @@ def describe_reductions(model: Model) -> list[str]:
             continue
         parts = [f"radial functions {term.n_max} -> {min(reduced.n_radial)} to {max(reduced.n_radial)}",
                  f"features {term.n_features} -> {len(reduced.features)}"]
+        if reduced.n_single:
+            parts[-1] += f" ({reduced.n_single} of them in single precision)"
         if reduced.form == "matrix":
             parts.append(f"{len(term.sparse_points)} points -> one symmetric matrix (zeta = 2)")
         elif reduced.form == "merged_points":
@@ -97,26 +104,32 @@ def describe_reductions(model: Model) -> list[str]:
     return lines
 
 
-def _reduced_and_measured(model, term, tolerance):
-    """Tightens the estimate until the probes agree; gives up the reduction if they do not."""
+def _reduced_and_measured(model, term, tolerance, precision):
+    """Tightens the estimates until the probes agree; gives up the reduction if they do not."""
     exact = replace(term, reduced=None)
+    if len(exact.sparse_points) == 0:
+        return exact
     alone = Model(model.species, dict.fromkeys(model.species, 0.0), [exact])
     probes = probe_structures(term)
     # the rotation without any cut differs by rounding only
-    rounding = largest_differences(alone, replace(alone, terms=[reduce_term(exact, 0.0, collapse=False)]), probes)
-    for tighter in range(6):
-        reduced = reduce_term(exact, tolerance * _SHARE * 10.0**-tighter)
+    rotations = Rotations(exact)
+    rotated = reduce_term(exact, 0.0, collapse=False, rotations=rotations)
+    rounding = largest_differences(alone, replace(alone, terms=[rotated]), probes)
+    for tighter in range(_TRIES):
+        budget = tolerance * _SHARE * 10.0**(-0.5 * tighter)
+        reduced = reduce_term(exact, budget, True, budget if precision == "mixed" else 0.0, rotations)
         if reduced.reduced is None or reduced.reduced.flops >= 0.98 * exact.flops:
             break
         energy, force = largest_differences(alone, replace(alone, terms=[reduced]), probes)
-        if force <= max(tolerance, 3.0 * rounding[1]):
+        if force <= max(_MEASURED_SHARE * tolerance, 3.0 * rounding[1]):
             reduced.reduced.report.update(tolerance=tolerance, force_error=force, energy_error=energy,
                                           force_rounding=rounding[1])
             return reduced
     return exact
 
 
-def reduce_term(term: SoapTerm, budget: float, collapse: bool = True) -> SoapTerm:
+def reduce_term(term: SoapTerm, budget: float, collapse: bool = True, single_budget: float = 0.0,
+                rotations: Rotations | None = None) -> SoapTerm:
     """One term with its reduced form.
 
     Parameters
@@ -127,6 +140,10 @@ def reduce_term(term: SoapTerm, budget: float, collapse: bool = True) -> SoapTer
         environment's left-out part is as large as the largest of the sparse points. 0 leaves nothing out.
     collapse : bool
         False keeps all points in their order (what rows of a design matrix need).
+    single_budget : float
+        eV. The same bound, times the rounding of single precision, on the features that are multiplied in it.
+    rotations : Rotations, optional
+        Of this term, where several budgets are tried.
 
     Returns
     -------
@@ -135,70 +152,38 @@ def reduce_term(term: SoapTerm, budget: float, collapse: bool = True) -> SoapTer
     """
     if len(term.sparse_points) == 0:
         return replace(term, reduced=None)
-    scale = float(np.abs(term.weights).sum() * term.delta**2 * term.zeta)
-    smallest = np.sqrt(budget / scale) if scale > 0.0 else 0.0
-    rotated = _rotate(term, smallest)
-    kept = _kept_features(rotated.points, np.abs(term.weights[0]) * term.delta**2 * term.zeta, budget)
-    points, weights, form = rotated.points[:, kept], np.asarray(term.weights, dtype=float), "points"
+    rotations = rotations or Rotations(term)
+    slopes = np.abs(term.weights[0]) * term.delta**2 * term.zeta
+    smallest = np.sqrt(budget / slopes.sum()) if slopes.any() else 0.0
+    n_of_l, axes, rotated = rotations(smallest)
+    n_out = _n_negligible(rotated, slopes, budget)
+    by_size = np.argsort(np.abs(rotated).max(axis=0), kind="stable")[n_out:]
+    kept = np.sort(by_size)
+    points, weights, form = rotated[:, kept], np.asarray(term.weights, dtype=float), "points"
     if collapse:
         points, weights, form = _collapse(points, weights, term.zeta)
-    table = np.stack([np.concatenate([term.table.values[:, :, l * term.n_max:(l + 1) * term.n_max] @ rotated.axes[l][channel]
-                                      for l in range(term.l_max + 1)], axis=2) for channel in range(len(term.neighbours))])
-    centre = np.stack([term.centre_values[channel] @ rotated.axes[0][channel] for channel in range(len(term.neighbours))])
+    n_single = 0
+    if form != "matrix" and len(points) > 1:
+        n_single = _n_negligible(rotated[:, by_size], slopes * _EPS_SINGLE, single_budget)
+        order = np.concatenate([np.sort(by_size[n_single:]), np.sort(by_size[:n_single])])
+        points, kept = points[:, np.searchsorted(kept, order)], order
+    channels = range(len(term.neighbours))
+    table = np.stack([np.concatenate([term.table.values[:, :, l * term.n_max:(l + 1) * term.n_max] @ axes[l][channel]
+                                      for l in range(term.l_max + 1)], axis=2) for channel in channels])
+    centre = np.stack([term.centre_values[channel] @ axes[0][channel] for channel in channels])
     report = {"n_features": [term.n_features, len(kept)], "n_points": [len(term.sparse_points), len(points)],
               "of": term.digest()}
-    return replace(term, reduced=Reduction(form, rotated.n_of_l, table, centre, kept, points, weights, report))
+    return replace(term, reduced=Reduction(form, n_of_l, table, centre, kept, points, weights, report, n_single))
 
 
-def _rotate(term, smallest):
-    """Radial functions below `smallest` (relative to the largest) are cut, then each species' are rotated."""
-    n, n_channels = term.n_max, len(term.neighbours)
-    blocks = _unpack(term.sparse_points, term.l_max + 1, n_channels * n)
-    largest = max(np.abs(term.table.values[:, 0]).max(), np.finfo(float).tiny)
-    n_of_l, axes, columns = [], [], []
-    for l in range(term.l_max + 1):
-        functions = term.table.values[:, 0, l * n:(l + 1) * n]
-        if l == 0:
-            functions = np.vstack([functions, term.centre_values])
-        basis = np.linalg.svd(functions, full_matrices=True)[2].T if len(functions) >= n else np.eye(n)
-        n_l = int(np.count_nonzero(np.abs(functions @ basis).max(axis=0) > smallest * largest))
-        n_of_l.append(n_l)
-        of_l = []
-        for channel in range(n_channels):
-            block = blocks[:, l, channel * n:(channel + 1) * n]  # rows of the channel, all columns
-            inner = np.einsum("sij,skj->ik", block, block, optimize=True)
-            inner = basis[:, :n_l].T @ inner @ basis[:, :n_l]
-            of_l.append(basis[:, :n_l] @ np.linalg.eigh(inner)[1][:, ::-1])
-        axes.append(of_l)
-        whole = np.zeros((n_channels * n, n_channels * n_l))
-        for channel, axis in enumerate(of_l):
-            whole[channel * n:(channel + 1) * n, channel * n_l:(channel + 1) * n_l] = axis
-        columns.append(_pack(whole.T @ blocks[:, l] @ whole))
-    return _Rotated(n_of_l, axes, np.concatenate(columns, axis=1))
-
-
-def _unpack(points, n_l, n):
-    """[s][features] -> [s][l][I][J] symmetric; off-diagonal features hold sqrt(2) times the product."""
-    rows, columns = np.tril_indices(n)
-    values = points.reshape(len(points), n_l, -1) * np.where(rows == columns, 1.0, np.sqrt(0.5))
-    blocks = np.empty((len(points), n_l, n, n))
-    blocks[:, :, rows, columns] = values
-    blocks[:, :, columns, rows] = values
-    return blocks
-
-
-def _pack(block):
-    rows, columns = np.tril_indices(block.shape[-1])
-    return block[:, rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0))
-
-
-def _kept_features(points, slopes, budget):
-    """Ascending indices of the features that stay: the smallest go first, as long as the bound holds."""
+def _n_negligible(points, slopes, budget):
+    """How many features, the smallest first, may be out so that sum_s slopes_s |X_s,out| max_t |X_t,out| <= budget."""
+    if budget <= 0.0:
+        return 0
     order = np.argsort(np.abs(points).max(axis=0), kind="stable")
     out = np.sqrt(np.cumsum(points[:, order] ** 2, axis=1))  # |X_s,out| if the first so many features go
     bound = slopes @ out * out.max(axis=0)
-    n_out = int(np.searchsorted(bound, budget, side="right")) if budget > 0.0 else 0
-    return np.sort(order[min(n_out, len(order) - 1):])
+    return min(int(np.searchsorted(bound, budget, side="right")), len(order) - 1)
 
 
 def _collapse(points, weights, zeta):

@@ -177,6 +177,7 @@ class FitConfig(Section):
     baseline: BaselineConfig = Field(default_factory=BaselineConfig)
     exact: bool = False
     reduction_tolerance: Positive = 1e-9
+    precision: Literal["double", "mixed"] = "double"
 
     @property
     def cutoff(self) -> float:

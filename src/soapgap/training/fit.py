@@ -229,7 +229,7 @@ class _Fit:
         """The reduced forms of the terms, unless the configuration wants every operation."""
         if self.config.exact:
             return model
-        model = reduce_model(model, self.config.reduction_tolerance)
+        model = reduce_model(model, self.config.reduction_tolerance, self.config.precision)
         for line in describe_reductions(model):
             self.say.line(line)
         return model
