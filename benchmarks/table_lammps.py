@@ -81,10 +81,10 @@ def write_rivals(folder: Path, rng) -> dict:
     return styles
 
 
-def read_log(text: str) -> dict:
+def read_log(text: str, n_atoms: int) -> dict:
     """Seconds per step of the loop and its sections, ghosts per rank, from a LAMMPS log."""
     loop = re.search(r"^Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", text, re.MULTILINE)
-    if loop is None or int(loop[3]) != N_ATOMS:
+    if loop is None or int(loop[3]) != n_atoms:
         raise RuntimeError("no loop time in LAMMPS's log, or another number of atoms: " + text[-500:])
     sections = {name.lower(): float(value) / int(loop[2]) for name, value in SECTION.findall(text)}
     return {"loop": float(loop[1]) / int(loop[2]), **sections,
@@ -95,17 +95,17 @@ def read_log(text: str) -> dict:
 class Runner:
     """Runs of one pair style, as many steps as take `SECONDS` (a first short run tells)."""
 
-    def __init__(self, style: str, folder: Path, ranks: int = 1):
-        self.style, self.folder, self.ranks, self.steps = style, folder, ranks, None
+    def __init__(self, style: str, folder: Path, ranks: int = 1, n_cells: int = N_CELLS):
+        self.style, self.folder, self.ranks, self.n_cells, self.steps = style, folder, ranks, n_cells, None
 
     def __call__(self) -> dict:
         steps = self.steps or 3
-        Path(self.folder, "in.run").write_text(INPUT.format(n=N_CELLS, style=self.style, skin=SKIN, steps=steps))
+        Path(self.folder, "in.run").write_text(INPUT.format(n=self.n_cells, style=self.style, skin=SKIN, steps=steps))
         command = [executable("lmp"), "-in", "in.run", "-log", "log.lammps", "-screen", "none"]
         if self.ranks > 1:
             command = [executable("mpiexec"), "-n", self.ranks, *command]
         usage = launch(command, self.folder)
-        result = read_log(Path(self.folder, "log.lammps").read_text()) | {"bytes": usage["bytes"]}
+        result = read_log(Path(self.folder, "log.lammps").read_text(), 8 * self.n_cells**3) | {"bytes": usage["bytes"]}
         self.steps = self.steps or max(3, math.ceil(SECONDS / result["loop"]))
         return result
 

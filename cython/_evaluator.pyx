@@ -102,7 +102,7 @@ cdef class Evaluator:
     def profile(self):
         """Seconds spent in each phase of the soap terms so far, over all threads, as a dict.
 
-        Empty unless SOAPGAP_PROFILE=1 is in the environment (docs/performance.md).
+        Empty unless SOAPGAP_PROFILE=1 was in the environment when the evaluator was made (docs/performance.md).
         """
         return {name.decode(): seconds for name, seconds in self.workspace.get().profile()}
 

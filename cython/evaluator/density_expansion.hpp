@@ -147,33 +147,45 @@ struct Pull {
   Vec radial, x, y, z;
 };
 
-// Sums over n of G R and G R' for +m and -m of m_tile neighbouring m, then their part in the pull. Several m at once keep
-// enough sums in flight to hide the latency of the multiply-adds. g points at the row of (l, 0), m >= 1.
-template <int m_tile>
-inline void pull_back_tile(const DensityBasis &basis, int l, int m, const double *g, const double *value,
-                           const double *slope, const Factors &f, Pull &pull) {
-  const int n_row = basis.shells[l].n_row, n_max = basis.shells[l].n;
-  Vec ac[m_tile], bc[m_tile], as[m_tile], bs[m_tile];
-  for (int t = 0; t < m_tile; ++t) ac[t] = bc[t] = as[t] = bs[t] = broadcast(0.0);
-  for (int n = 0; n < n_max; ++n) {
-    const Vec v = load(value + n * width), d = load(slope + n * width);
-    for (int t = 0; t < m_tile; ++t) {
-      const Vec plus = broadcast(g[(m + t) * n_row + n]), minus = broadcast(g[-(m + t) * n_row + n]);
-      ac[t] += plus * v;
-      bc[t] += plus * d;
-      as[t] += minus * v;
-      bs[t] += minus * d;
-    }
-  }
+// Sums over n of G R and G R' for +m (cosine) and -m (sine). Plain members, no array: gcc keeps these in registers.
+struct Sums {
+  Vec ac, bc, as, bs;
+};
+
+inline void add_to(Sums &sums, Vec v, Vec d, double plus, double minus) {
+  sums.ac += broadcast(plus) * v;
+  sums.bc += broadcast(plus) * d;
+  sums.as += broadcast(minus) * v;
+  sums.bs += broadcast(minus) * d;
+}
+
+// What the sums of (l, m), m >= 1, add to the pull.
+inline void finish(const DensityBasis &basis, int l, int m, const Sums &sums, const Factors &f, Pull &pull) {
   const Vec *q = f.q + triangle(l, 0);
-  for (int t = 0; t < m_tile; ++t) {
-    const int k = m + t;
-    const Vec qk = q[k] * broadcast(k);
-    pull.radial += q[k] * (bc[t] * f.c[k] + bs[t] * f.s[k]);
-    pull.x += qk * (ac[t] * f.c[k - 1] + as[t] * f.s[k - 1]);
-    pull.y += qk * (as[t] * f.c[k - 1] - ac[t] * f.s[k - 1]);
-    if (k < l) pull.z += broadcast(basis.harmonics.e[triangle(l, k)]) * q[k + 1] * (ac[t] * f.c[k] + as[t] * f.s[k]);
+  const Vec qm = q[m] * broadcast(m);
+  pull.radial += q[m] * (sums.bc * f.c[m] + sums.bs * f.s[m]);
+  pull.x += qm * (sums.ac * f.c[m - 1] + sums.as * f.s[m - 1]);
+  pull.y += qm * (sums.as * f.c[m - 1] - sums.ac * f.s[m - 1]);
+  if (m < l)
+    pull.z += broadcast(basis.harmonics.e[triangle(l, m)]) * q[m + 1] * (sums.ac * f.c[m] + sums.as * f.s[m]);
+}
+
+// The part of m and m + 1, or of m alone: two at once keep enough sums in flight to hide the latency of the multiply-adds.
+// g points at the row of (l, 0).
+template <bool two>
+inline void pull_back_m(const DensityBasis &basis, int l, int m, const double *g, const double *value,
+                        const double *slope, const Factors &f, Pull &pull) {
+  const std::ptrdiff_t n_row = basis.shells[l].n_row;
+  const double *plus = g + m * n_row, *minus = g - m * n_row;
+  const Vec zero = broadcast(0.0);
+  Sums first = {zero, zero, zero, zero}, second = first;
+  for (int n = 0; n < basis.shells[l].n; ++n) {
+    const Vec v = load(value + n * width), d = load(slope + n * width);
+    add_to(first, v, d, plus[n], minus[n]);
+    if (two) add_to(second, v, d, plus[n_row + n], minus[n - n_row]);
   }
+  finish(basis, l, m, first, f, pull);
+  if (two) finish(basis, l, m + 1, second, f, pull);
 }
 
 // What four neighbours of one channel feel, given g = dE/dc. Out: the four gradients, [xyz][lane].
@@ -193,8 +205,8 @@ inline void pull_back_four(const DensityBasis &basis, int channel, const double 
     pull.radial += broadcast(inverse_sqrt2) * q[0] * b;
     if (l > 0) pull.z += broadcast(inverse_sqrt2 * basis.harmonics.e[triangle(l, 0)]) * q[1] * a;
     int m = 1;
-    for (; m + 1 <= l; m += 2) pull_back_tile<2>(basis, l, m, row, rv, rs, f, pull);
-    if (m <= l) pull_back_tile<1>(basis, l, m, row, rv, rs, f, pull);
+    for (; m + 1 <= l; m += 2) pull_back_m<true>(basis, l, m, row, rv, rs, f, pull);
+    if (m <= l) pull_back_m<false>(basis, l, m, row, rv, rs, f, pull);
   }
   const Vec along = pull.x * x + pull.y * y + pull.z * z;
   const Vec inverse_r = broadcast(1.0) / load(r);

@@ -19,7 +19,7 @@ Workspace::Workspace(int n_threads) : data_(new WorkspaceData) {
 Workspace::~Workspace() = default;
 std::vector<std::pair<std::string, double>> Workspace::profile() const {
   std::vector<std::pair<std::string, double>> phases;
-  if (!Stopwatch::asked_for()) return phases;
+  if (!data_->threads.front().watch.on()) return phases;
   for (int phase = 0; phase < n_phases; ++phase) {
     double seconds = 0.0;
     for (const ThreadBuffers &b : data_->threads) seconds += b.watch.seconds(phase);

@@ -18,10 +18,7 @@ inline const char *phase_name(int phase) {
 // One thread's stopwatch. Off, it costs one predictable branch per phase and centre.
 class Stopwatch {
  public:
-  static bool asked_for() {
-    const char *value = std::getenv("SOAPGAP_PROFILE");
-    return value && *value && *value != '0';
-  }
+  bool on() const { return on_; }
   void start() {
     if (on_) last_ = Clock::now();
   }
@@ -35,6 +32,10 @@ class Stopwatch {
   double seconds(int phase) const { return seconds_[phase]; }
 
  private:
+  static bool asked_for() {
+    const char *value = std::getenv("SOAPGAP_PROFILE");
+    return value && *value && *value != '0';
+  }
   using Clock = std::chrono::steady_clock;
   bool on_ = asked_for();
   Clock::time_point last_;

@@ -69,7 +69,7 @@ class Workspace {
   Workspace(const Workspace &) = delete;
   Workspace &operator=(const Workspace &) = delete;
   int n_threads() const;
-  // With SOAPGAP_PROFILE=1 in the environment: seconds in each phase of the soap terms, over all threads; otherwise empty.
+  // With SOAPGAP_PROFILE=1 in the environment when it was made: seconds in each phase of the soap terms, over all threads; otherwise empty.
   std::vector<std::pair<std::string, double>> profile() const;
   WorkspaceData &data() { return *data_; }
 
