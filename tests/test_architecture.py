@@ -117,21 +117,35 @@ def build_evaluator(tmp_path: Path, *options: str) -> Path:
 
 
 def test_the_evaluator_builds_alone_and_runs_clean_under_sanitizers(tmp_path):
+    from dataclasses import replace
+
     from models import make_two_species_model, random_structure
+
+    from soapgap.reduction import reduce_term
 
     build = build_evaluator(tmp_path, "-DSOAPGAP_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=Debug",
                             "-DSOAPGAP_SELFTEST=ON")
-    make_two_species_model().save(tmp_path / "m.safetensors")
+    model = make_two_species_model()
+    model.save(tmp_path / "exact.safetensors")
+    cut, mixed = reduce_term(model.terms[0], 1e-2), replace(model.terms[1], zeta=4.0)
+    mixed = reduce_term(mixed, 1e-6, single_budget=1e-9)
+    assert len(cut.reduced.features) < cut.n_features
+    assert mixed.reduced.n_single > 0
+    replace(model, terms=[cut, mixed, *model.terms[2:]]).save(tmp_path / "reduced.safetensors")
+    small = make_two_species_model(n_max=2, l_max=2, n_sparse=24)
+    matrices = [reduce_term(term, 1e-7) for term in small.terms[:2]]
+    assert all(term.reduced.form == "matrix" for term in matrices)
+    replace(small, terms=[*matrices, *small.terms[2:]]).save(tmp_path / "matrix.safetensors")
     structures = tmp_path / "structures.txt"
     write_structures(structures, [random_structure(3), random_structure(4, n_atoms=1), random_structure(5, n_atoms=70,
                                                                                                      length=11.0)])
     environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1", UBSAN_OPTIONS="halt_on_error=1")
-    for isa in ("baseline", ""):
+    for isa, name in (("baseline", "exact"), ("", "exact"), ("baseline", "reduced"), ("", "reduced"), ("", "matrix")):
         if isa:
             environment["SOAPGAP_ISA"] = isa
         else:
             environment.pop("SOAPGAP_ISA", None)
-        done = subprocess.run([build / "soapgap_selftest", tmp_path / "m.safetensors", structures], env=environment,
+        done = subprocess.run([build / "soapgap_selftest", tmp_path / f"{name}.safetensors", structures], env=environment,
                               capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stderr == ""
