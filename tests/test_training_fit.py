@@ -376,3 +376,18 @@ def test_command_line(data, tmp_path):
     assert bad.returncode == 2
     assert bad.stderr.count("\n") == 1
     assert "terms[1].nmax: unknown key; did you mean 'n_max'?" in bad.stderr
+
+
+def test_exact_fits_and_reduced_ones_predict_alike(data, tmp_path):
+    """The reduced form is there unless `exact`; the rows of the fit may leave out vanishing features too."""
+    term = SOAP | {"n_max": 8, "l_max": 4, "cutoff": 5.0, "n_sparse": 40, "radial_basis": "equispaced"}
+    atoms, results = toy_frames(1, seed=40)[0], {}
+    for exact in (True, False):
+        config = in_folder(data, tmp_path, terms=[term], exact=exact)
+        model = fit(config, threads=1, quiet=True).model
+        assert (model.terms[0].reduced is None) == exact
+        assert Model.load(config["output"]).to_bytes() == model.to_bytes()
+        results[exact] = Potential(model, n_threads=1).compute(atoms)
+    for quantity in ("energies", "forces", "virial"):
+        a, b = (getattr(results[exact], quantity) for exact in (True, False))
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-7 * np.abs(a).max())

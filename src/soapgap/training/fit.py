@@ -191,7 +191,7 @@ class _Fit:
         structures = self.train.structures
         design = DesignMatrix(self.kernels, self.species, self.config)
         solver = StreamingQR(design.n_columns, None if state is None else unpack(state.packed))
-        first = rows_evaluator(self.species, self.kernels)
+        first = rows_evaluator(self.species, self.kernels, self.config.exact)
         evaluators = [first, *(first.clone() for _ in range(self.threads - 1))]
         atoms = [len(s.atoms) for s in structures]
         done, last_saved = (0 if state is None else state.n_done), time.perf_counter()

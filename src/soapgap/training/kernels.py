@@ -92,12 +92,14 @@ Kernel = SoapKernel | DistanceKernel
 _ROUNDING = 1e-15
 
 
-def rows_evaluator(species: list[str], kernels: Sequence[Kernel]):
+def rows_evaluator(species: list[str], kernels: Sequence[Kernel], exact: bool = False):
     """The evaluator that makes the rows of the SOAP kernels, in the order of their `index`.
 
-    Features that vanish in all sparse points are left out (`soapgap.reduction`), which rounding would not tell.
+    Unless `exact`, features that vanish in all sparse points are left out (`soapgap.reduction`): no more than rounding.
     """
-    terms = [_without_vanishing_features(kernel.term) for kernel in kernels if isinstance(kernel, SoapKernel)]
+    terms = [kernel.term for kernel in kernels if isinstance(kernel, SoapKernel)]
+    if not exact:
+        terms = [_without_vanishing_features(term) for term in terms]
     return Model(species, dict.fromkeys(species, 0.0), terms, {}).evaluator(1)
 
 
