@@ -123,7 +123,7 @@ void PairSoapGAP::load_model(const std::string &name)
   std::string problem;
   model.reset();
   try {
-    model.reset(new soapgap::Model(soapgap::Model::from_bytes(bytes.data(), bytes.size())));
+    model.reset(new soapgap::Model(soapgap::Model::from_bytes(bytes.data(), bytes.size(), true)));
   } catch (const std::exception &e) {
     problem = *e.what() ? e.what() : "unknown error";
   }

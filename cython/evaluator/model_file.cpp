@@ -365,12 +365,15 @@ void read_metadata(ModelData &model, File &file) {
 
 }  // namespace
 
-Model Model::from_bytes(const char *bytes, std::size_t n_bytes) {
+Model Model::from_bytes(const char *bytes, std::size_t n_bytes, bool for_evaluation) {
   auto data = std::make_shared<ModelData>();
   try {
     File file = read_container(bytes, n_bytes);
     data->metadata = file.metadata;
     read_metadata(*data, file);
+    if (for_evaluation)
+      for (SoapTerm &term : data->soap_terms)
+        if (term.reduced) std::vector<double>().swap(term.sparse_points);
   } catch (const json::exception &e) {
     fail(std::string("its metadata are not understood (") + e.what() + ")" + damaged);
   }

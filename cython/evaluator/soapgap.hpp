@@ -39,7 +39,8 @@ struct WorkspaceData;   // per-thread buffers (evaluate.cpp)
 class Model {
  public:
   // Reads a whole model file from memory, checks it (structure, versions, checksum, finite numbers).
-  static Model from_bytes(const char *bytes, std::size_t n_bytes);
+  // for_evaluation: points that only training reads, because a reduced form replaces them, are not kept.
+  static Model from_bytes(const char *bytes, std::size_t n_bytes, bool for_evaluation = false);
 
   const std::vector<std::string> &species() const;   // chemical symbols
   int species_index(const std::string &symbol) const; // -1 if absent
