@@ -175,6 +175,11 @@ void PairSoapGAP::init_style()
   if (force->newton_pair == 0)
     error->all(FLERR, "pair_style soapgap needs 'newton on' (forces on ghost atoms are sent back to their owners): "
                       "remove 'newton off' from the input");
+  // Such neighbours would be missing from the list, and a many-body energy without its nearest atoms means nothing.
+  for (int k = 1; k <= 3; k++)
+    if (atom->molecular != Atom::ATOMIC && (force->special_lj[k] == 0.0 || force->special_coul[k] == 0.0))
+      error->all(FLERR, "pair_style soapgap: special_bonds takes bonded neighbours out of the neighbour list: put "
+                        "'special_bonds lj/coul 1 1 1' into the input");
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
 

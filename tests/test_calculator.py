@@ -193,3 +193,26 @@ def test_evaluate_command_writes_what_the_potential_gives(tmp_path):
         assert after.get_potential_energy() == pytest.approx(result.energy, abs=1e-10)
         np.testing.assert_allclose(after.get_forces(), result.forces, rtol=0, atol=1e-8)  # written with eight decimals
         np.testing.assert_allclose(np.reshape(after.info["virial"], (3, 3)), result.virial, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("pbc", [(False, False, False), (True, True, False)])
+@pytest.mark.parametrize("far", [1e3, 1e6, 1e12])
+def test_an_atom_that_flew_away_costs_nothing(pbc, far):
+    """The neighbour search shares space out in cells; an empty stretch must not become cells."""
+    cell = [[7.0, 1.0, 0.0], [0.0, 8.0, 0.0], [0.0, 0.0, 30.0]]
+    near = Atoms("Si3", [[0.0, 0.0, 0.0], [1.0, 2.0, 1.0], [0.5, 0.4, -2.0]], cell=cell, pbc=pbc)
+    lone = Atoms("Si", [[1.0, 1.0, far]])
+    close, both = (neighbour_arrays(atoms, 5.0, ["Si"]) for atoms in (near, near + lone))
+    n = close.offsets[-1]
+    assert both.offsets[3] == n
+    assert (both.neighbour_atom[:n] < 3).all()
+    np.testing.assert_array_equal(both.neighbour_atom[:n], close.neighbour_atom)
+    np.testing.assert_allclose(both.vectors[:n], close.vectors, rtol=0, atol=1e-12)
+
+
+def test_gaps_wider_than_the_cutoff_hide_no_pair():
+    rng = np.random.default_rng(3)
+    groups = [rng.uniform(0.0, 4.0, (6, 3)) + [0.0, 0.0, 900.0 * k] for k in range(4)]
+    arrays = neighbour_arrays(Atoms("Si24", np.concatenate(groups)), 5.0, ["Si"])
+    expected = sum(np.count_nonzero(np.linalg.norm(g[:, None] - g[None], axis=2) < 5.0) - len(g) for g in groups)
+    assert len(arrays.neighbour_atom) == expected

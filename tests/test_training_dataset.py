@@ -264,3 +264,32 @@ def test_shortest_distances(two_species, tmp_path):
     data = read_dataset(["two.xyz"], DataConfig(train="two.xyz", forces_key=""), tmp_path)
     with pytest.raises(InputError, match=r"frame 0 .*atoms 0 and 1 are 0\.01 A apart"):
         shortest_distances(data.structures, 4.0, data.species)
+
+
+def test_frames_after_a_blank_line_are_not_lost_in_silence(tmp_path):
+    with pytest.raises(InputError, match="line 9 is blank.*2 frames"):
+        read(tmp_path, frame() + frame() + "\n\n" + frame())
+    assert len(read(tmp_path, frame() + frame() + "\n \n").structures) == 2
+
+
+def test_a_file_name_may_hold_an_at_sign(tmp_path):
+    (tmp_path / "t").write_text(frame() + frame())
+    (tmp_path / "t@0.xyz").write_text(frame() + frame() + frame())
+    data = read_dataset(["t@0.xyz"], DataConfig(train="t@0.xyz"), tmp_path)
+    assert len(data.structures) == 3
+
+
+@pytest.mark.parametrize(("extra", "header", "words"), [
+    ('energy=-3.0 energy_sigma="0.1 0.2"', HEADER, "energy_sigma has shape"),
+    ("energy=-3.0 force_mask=T", HEADER, "force_mask is a column.*whole frame"),
+    ("energy=-3.0", HEADER.replace("forces", "energy_sigma"), "energy_sigma is a quantity of the whole frame"),
+    ("energy=-3.0", HEADER.replace("forces", "force_atom_sigma"), "force_atom_sigma has shape"),
+])
+def test_sigmas_in_the_wrong_place_or_shape_are_one_clear_error(tmp_path, extra, header, words):
+    with pytest.raises(InputError, match=f"frame 0.*{words}"):
+        read(tmp_path, frame(extra, header=header), forces_key="")
+
+
+def test_a_dummy_atom_is_no_element(tmp_path):
+    with pytest.raises(InputError, match="'X'"):
+        read(tmp_path, frame(atoms=ATOMS.replace("Si 0 0 0", "X 0 0 0")))

@@ -391,3 +391,18 @@ def test_exact_fits_and_reduced_ones_predict_alike(data, tmp_path):
     for quantity in ("energies", "forces", "virial"):
         a, b = (getattr(results[exact], quantity) for exact in (True, False))
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-7 * np.abs(a).max())
+
+
+def test_a_companion_file_that_cannot_be_written_does_not_undo_the_fit(data, tmp_path, monkeypatch):
+    from soapgap.training.state import FitState
+
+    def full(self, path):
+        if self.complete:
+            raise InputError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(FitState, "save", full)
+    result = fit(in_folder(data, tmp_path), threads=1, quiet=True)
+    assert any("written and whole" in warning for warning in result.warnings)
+    assert Model.load(tmp_path / "model.safetensors").checksum == result.model.checksum
+    assert result.files.errors.exists()
+    assert not result.files.state.exists()

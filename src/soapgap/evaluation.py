@@ -10,6 +10,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
 from soapgap.potential import Potential
+from soapgap.xyz import refuse_hidden_frames
 
 __all__ = ["evaluate_file", "read_structures"]
 
@@ -26,7 +27,11 @@ def read_structures(path) -> list:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected structures in a format that ASE reads, such as extended XYZ")
     try:
-        frames = ase.io.read(path, index=":")
+        frames = ase.io.read(path, index=":", do_not_split_by_at_sign=True)
+        if path.name.split(".", 1)[-1].split(".")[0] in ("xyz", "extxyz"):
+            refuse_hidden_frames(path, str(path))
+    except InputError:
+        raise
     except Exception as error:  # ASE's readers raise whatever their parsing runs into
         raise InputError(f"{path}: ASE cannot read it ({type(error).__name__}: {error}); expected structures in a format "
                          "that ASE reads, such as extended XYZ") from None

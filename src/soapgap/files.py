@@ -31,7 +31,9 @@ def write_atomically(path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise InputError(f"cannot write {path} ({len(content)} bytes): {error.strerror}; nothing was left behind: "
                          "free space, or choose another place") from None

@@ -45,8 +45,8 @@ def read_structure(path: str | Path) -> ase.Atoms:
         comment = _xyz_comment(path)
         match = _IPI_CELL.search(comment)
         if match and "Lattice=" not in comment:
-            return _from_ipi(ase.io.read(path, index=0, format="xyz"), comment, match)
-        atoms = ase.io.read(path, index=0)
+            return _from_ipi(ase.io.read(path, index=0, format="xyz", do_not_split_by_at_sign=True), comment, match)
+        atoms = ase.io.read(path, index=0, do_not_split_by_at_sign=True)
     except Exception as error:  # ASE's readers raise whatever they stumble over
         raise InputError(f"cannot read a structure from {path}: {type(error).__name__}: {error}") from error
     if len(atoms) == 0:

@@ -19,6 +19,7 @@ from ase.io import iread
 from soapgap.errors import InputError
 from soapgap.training.config import DataConfig
 from soapgap.training.virials import as_tensor, check_signs
+from soapgap.xyz import refuse_hidden_frames
 
 OVERRIDES_PER_FRAME = ("energy_sigma", "force_sigma", "virial_sigma", "virial_component_sigma")
 OVERRIDES_PER_ATOM = ("force_atom_sigma", "force_component_sigma", "force_mask")
@@ -126,9 +127,12 @@ def _frames(path: Path, name: str) -> Iterator[Atoms]:
     count = 0
     place = f"{name}, frame {{}} (counted from 0)"
     try:
-        for frame in iread(str(path), index=":", format="extxyz"):
+        refuse_hidden_frames(path, name)
+        for frame in iread(str(path), index=":", format="extxyz", do_not_split_by_at_sign=True):
             if len(frame) == 0:
                 raise InputError(f"{place.format(count)}: this frame has no atoms")
+            if (frame.numbers == 0).any():
+                raise InputError(f"{place.format(count)}: has an atom 'X', which is no element: expected chemical symbols")
             if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell.array).all()):
                 raise InputError(f"{place.format(count)}: a position or the cell is not a finite number")
             yield frame
@@ -182,22 +186,33 @@ def _numbers(value, shape: tuple[int, ...] | None, what: str, where: str) -> np.
     return array
 
 
+def _overrides(frame: Atoms, where: str) -> dict[str, np.ndarray]:
+    """Sigmas and masks that a frame brings along, each where it belongs and of its shape."""
+    found = {}
+    for names, place, other, words in ((OVERRIDES_PER_FRAME, frame.info, frame.arrays, "a quantity of the whole frame"),
+                                       (OVERRIDES_PER_ATOM, frame.arrays, frame.info, "a column, one row per atom")):
+        for name in names:
+            if name in other:
+                raise InputError(f"{where}: {name} is {words}, but is given "
+                                 f"{'as a column' if other is frame.arrays else 'for the whole frame'}: move it")
+            if name in place:
+                columns = 3 if name == "force_component_sigma" else 1
+                shape = {"virial_component_sigma": None}.get(name, () if place is frame.info else (len(frame), columns))
+                value = np.reshape(place[name], (-1, 1)) if np.ndim(place[name]) == 1 and shape else place[name]
+                found[name] = _numbers(value, shape, name, where)
+    return found
+
+
 def _structure(frame: Atoms, keys: DataConfig, where: str) -> Structure:
     energy = _lookup(frame, keys.energy_key, per_atom=False)
     forces = _lookup(frame, keys.forces_key, per_atom=True)
     if energy is not None:
         energy = float(_numbers(energy, (), f"the energy ({keys.energy_key})", where))
-    overrides = {}
-    for name in OVERRIDES_PER_FRAME:
-        if name in frame.info:
-            overrides[name] = _numbers(frame.info[name], None, name, where)
-    for name in OVERRIDES_PER_ATOM:
-        if name in frame.arrays:
-            overrides[name] = _numbers(frame.arrays[name], None, name, where)
+    overrides = _overrides(frame, where)
     if forces is not None:
         used = np.array(forces, dtype=float) if np.shape(forces) == (len(frame), 3) else forces
         if "force_mask" in overrides and np.shape(used) == (len(frame), 3):
-            used[overrides["force_mask"].astype(bool)] = 0.0  # excluded from the fit, whatever the file says
+            used[overrides["force_mask"][:, 0].astype(bool)] = 0.0  # excluded from the fit, whatever the file says
         forces = _numbers(used, (len(frame), 3), f"the force ({keys.forces_key})", where)
     config_type = str(frame.info.get(keys.config_type_key, "default")) if keys.config_type_key else "default"
     bare = Atoms(frame.get_chemical_symbols(), frame.positions, cell=frame.cell, pbc=frame.pbc)

@@ -249,16 +249,30 @@ class _Fit:
         model.provenance = self._provenance(table)
         self._check_physics(model, comparisons)
         model.save(self.files.model)
-        self._state(self.final, len(self.train.structures), True).save(self.files.state)
-        report.write_errors(self.files.errors, table, model.provenance["training_data"])
+        self._companion(self.files.errors,
+                        lambda: report.write_errors(self.files.errors, table, model.provenance["training_data"]))
+        self._companion(self.files.parity, lambda: self._plot(comparisons))
+        state = self._state(self.final, len(self.train.structures), True)
+        self._companion(self.files.state, lambda: state.save(self.files.state))
+        self.say.show(report.error_table(table))
+        self.say.line("seconds: " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in self.seconds.items()))
+        self.say.line(f"model: {self.config.output} (beside it "
+                      f"{', '.join(f.name for f in self.files.companions if f.exists()) or 'nothing'})")
+        return FitResult(model, table, self.files, self.say.warnings, self.seconds)
+
+    def _companion(self, path: Path, write) -> None:
+        """A file beside the model: what was there belongs to an older fit; a failure does not undo the new one."""
+        try:
+            path.unlink(missing_ok=True)
+            write()
+        except (InputError, OSError) as error:
+            self.say.warning(f"the model is written and whole, but {path.name} is not: {error}")
+
+    def _plot(self, comparisons: dict[str, dict]) -> None:
         try:
             report.write_parity_plots(self.files.parity, comparisons)
         except ImportError:
             self.say.line("no parity plots: matplotlib is not installed (pip install 'soapgap[plot]')")
-        self.say.show(report.error_table(table))
-        self.say.line("seconds: " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in self.seconds.items()))
-        self.say.line(f"model: {self.config.output} (beside it {', '.join(f.name for f in self.files.companions)})")
-        return FitResult(model, table, self.files, self.say.warnings, self.seconds)
 
     def _provenance(self, table: dict) -> dict[str, Any]:
         """Who made the model and from what; nothing that differs between two identical fits."""
