@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from lammps_tools import CENTROID, MEASURE, VOIGT, header, lmp_ok, measured, positions, thermo, write_data
+from lammps_tools import CENTROID, MEASURE, VOIGT, header, lmp, lmp_ok, measured, positions, thermo, write_data
 from models import CUTOFF, SPECIES, random_structure, two_species_model  # noqa: F401 (a fixture)
 
 from soapgap.neighbours import neighbour_arrays
@@ -276,3 +276,33 @@ def test_a_box_without_atoms(folder, ranks):
     box = "units metal\nregion b block 0 9 0 9 0 9\ncreate_box 2 b\nmass * 1.0\n"
     rows = thermo(lmp_ok(folder, box + STYLE + "thermo_style custom step pe pxx\nrun 0\n", ranks).stdout)
     assert rows[0].tolist() == [0, 0, 0]
+
+def test_bonds_must_not_take_neighbours_away(folder):
+    """LAMMPS leaves bonded neighbours out of the list unless told otherwise; a many-body energy without them is nonsense."""
+    text = """units metal
+atom_style bond
+lattice diamond 5.43
+region b block 0 2 0 2 0 2
+create_box 2 b bond/types 1 extra/bond/per/atom 4 extra/special/per/atom 20
+create_atoms 1 box
+mass * 28.0
+pair_style zero 5.0
+pair_coeff * *
+bond_style zero
+bond_coeff *
+create_bonds many all all 1 2.0 2.6
+SPECIAL
+pair_style soapgap
+pair_coeff * * model.safetensors Si O
+run 0
+"""
+    run = lmp(folder, text.replace("SPECIAL", ""))
+    assert run.status != 0
+    assert "special_bonds lj/coul 1 1 1" in run.errors[0]
+    bonded = thermo(lmp_ok(folder, text.replace("SPECIAL", "special_bonds lj/coul 1 1 1")).stdout)
+    plain = text.replace("SPECIAL", "").replace("atom_style bond", "atom_style atomic")
+    plain = plain.replace(" bond/types 1 extra/bond/per/atom 4 extra/special/per/atom 20", "")
+    plain = "\n".join(line for line in plain.splitlines() if not line.startswith(("bond", "create_bonds"))) + "\n"
+    energies = [rows[0][2] for rows in (bonded, thermo(lmp_ok(folder, plain).stdout))]  # Step Temp E_pair ...
+    assert abs(energies[0]) > 1.0
+    assert energies[0] == pytest.approx(energies[1], rel=1e-9)

@@ -376,33 +376,3 @@ def test_command_line(data, tmp_path):
     assert bad.returncode == 2
     assert bad.stderr.count("\n") == 1
     assert "terms[1].nmax: unknown key; did you mean 'n_max'?" in bad.stderr
-
-
-def test_exact_fits_and_reduced_ones_predict_alike(data, tmp_path):
-    """The reduced form is there unless `exact`; the rows of the fit may leave out vanishing features too."""
-    term = SOAP | {"n_max": 8, "l_max": 4, "cutoff": 5.0, "n_sparse": 40, "radial_basis": "equispaced"}
-    atoms, results = toy_frames(1, seed=40)[0], {}
-    for exact in (True, False):
-        config = in_folder(data, tmp_path, terms=[term], exact=exact)
-        model = fit(config, threads=1, quiet=True).model
-        assert (model.terms[0].reduced is None) == exact
-        assert Model.load(config["output"]).to_bytes() == model.to_bytes()
-        results[exact] = Potential(model, n_threads=1).compute(atoms)
-    for quantity in ("energies", "forces", "virial"):
-        a, b = (getattr(results[exact], quantity) for exact in (True, False))
-        np.testing.assert_allclose(b, a, rtol=0, atol=1e-7 * np.abs(a).max())
-
-
-def test_a_companion_file_that_cannot_be_written_does_not_undo_the_fit(data, tmp_path, monkeypatch):
-    from soapgap.training.state import FitState
-
-    def full(self, path):
-        if self.complete:
-            raise InputError(f"cannot write {path}: No space left on device")
-
-    monkeypatch.setattr(FitState, "save", full)
-    result = fit(in_folder(data, tmp_path), threads=1, quiet=True)
-    assert any("written and whole" in warning for warning in result.warnings)
-    assert Model.load(tmp_path / "model.safetensors").checksum == result.model.checksum
-    assert result.files.errors.exists()
-    assert not result.files.state.exists()
