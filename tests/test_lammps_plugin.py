@@ -61,7 +61,7 @@ ERRORS = {
     "newton off": (script(before="newton off"), "needs 'newton on'"),
     "unknown keyword": (script(style="pair_style soapgap thread 2\n"), "unknown keyword 'thread'"),
     "no number": (script(style="pair_style soapgap threads\n"), "'threads' needs a number"),
-    "no threads": (script(style="pair_style soapgap threads 0\n"), "expected a number of at least 1"),
+    "no threads": (script(style="pair_style soapgap threads 0\n"), "expected a number from 1 to 1024"),
     "respa inner": (script(after="run_style respa 2 2 inner 1 4.0 5.0 outer 2\n"), "respa"),
 }
 

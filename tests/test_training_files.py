@@ -50,3 +50,23 @@ def test_a_companion_file_that_cannot_be_written_does_not_undo_the_fit(config, t
     assert Model.load(tmp_path / "model.safetensors").checksum == result.model.checksum
     assert result.files.errors.exists()
     assert not result.files.state.exists()
+
+
+@pytest.mark.parametrize("output", ["train.xyz", "test.xyz"])
+def test_a_fit_does_not_write_over_its_data(config, tmp_path, output):
+    before = (tmp_path / output).read_bytes()
+    with pytest.raises(InputError, match="would be written over"):
+        fit(config(data={"test": str(tmp_path / "test.xyz")}) | {"output": str(tmp_path / output)}, threads=1, quiet=True)
+    assert (tmp_path / output).read_bytes() == before
+
+
+def test_evaluate_does_not_write_over_its_input(config, tmp_path):
+    from soapgap.evaluation import evaluate_file
+
+    fit(config(), threads=1, quiet=True)
+    model = tmp_path / "model.safetensors"
+    for output in (model, tmp_path / "test.xyz"):
+        before = output.read_bytes()
+        with pytest.raises(InputError, match="is an input"):
+            evaluate_file(model, tmp_path / "test.xyz", output)
+        assert output.read_bytes() == before

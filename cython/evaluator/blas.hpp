@@ -38,11 +38,11 @@ int SOAPGAP_BLAS(openblas_get_num_threads)(void);
 
 namespace soapgap {
 
-// Threads are ours: a BLAS that would start its own is told not to, once.
+// Threads are ours: a BLAS that would start its own is told not to. Asked before every evaluation, because others in the
+// process may set the number again (threadpoolctl does, when a limit ends).
 inline void make_blas_serial() {
 #ifdef SOAPGAP_OPENBLAS
-  static const bool done = (SOAPGAP_BLAS(openblas_set_num_threads)(1), true);
-  (void)done;
+  if (SOAPGAP_BLAS(openblas_get_num_threads)() != 1) SOAPGAP_BLAS(openblas_set_num_threads)(1);
 #endif
 }
 

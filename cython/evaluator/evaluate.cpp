@@ -3,6 +3,9 @@
 #include <exception>
 #ifdef _OPENMP
 #include <omp.h>
+#include <pthread.h>
+
+#include <atomic>
 #endif
 
 #include "blas.hpp"
@@ -59,6 +62,20 @@ int thread_number() {
 #endif
 }
 
+// Threads that an OpenMP region may have. A process forked after one has lost the team that the runtime thinks it has, and
+// would wait for it for ever: it works alone.
+int team_size(int n_threads) {
+#ifdef _OPENMP
+  static std::atomic<bool> had_team{false}, lost_team{false};
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { lost_team = had_team.load(); });
+  (void)registered;
+  if (n_threads > 1 && !lost_team) had_team = true;
+  return lost_team ? 1 : n_threads;
+#else
+  return n_threads;
+#endif
+}
+
 void evaluate_batch(const SoapTerm &term, const Neighbours &nb, const std::int64_t *centres, int n, ThreadBuffers &b,
                     double *energies, double *gradients) {
   forward(term, nb, centres, n, b);
@@ -76,8 +93,10 @@ void evaluate_soap(const SoapTerm &term, WorkspaceData &w, const Neighbours &nb,
   const std::vector<std::int64_t> centres = centres_of(nb, term.centre);
   const std::int64_t n = static_cast<std::int64_t>(centres.size());
   const std::int64_t size = batch_size(n, static_cast<int>(w.threads.size())), n_batches = (n + size - 1) / size;
+  const int n_team = team_size(static_cast<int>(w.threads.size()));
+  (void)n_team;
   FirstError error;
-#pragma omp parallel for schedule(dynamic) num_threads(static_cast<int>(w.threads.size()))
+#pragma omp parallel for schedule(dynamic) num_threads(n_team)
   for (std::int64_t batch = 0; batch < n_batches; ++batch)
     error.guard([&] {
       const std::int64_t first = batch * size;
@@ -91,6 +110,7 @@ void evaluate_soap(const SoapTerm &term, WorkspaceData &w, const Neighbours &nb,
 
 void evaluate(const Model &model, Workspace &workspace, const Neighbours &nb, double *energies, double *gradients) {
   const ModelData &m = model.data();
+  make_blas_serial();
   for (std::int64_t i = 0; i < nb.n_centres; ++i)
     energies[i] = nb.centre_species[i] < 0 ? 0.0 : m.e0[nb.centre_species[i]];
   if (nb.n_centres == 0) return;

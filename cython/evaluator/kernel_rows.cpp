@@ -28,6 +28,7 @@ void for_each_centre(const SoapTerm &term, Workspace &workspace, const Neighbour
   const std::vector<std::int64_t> centres = centres_of(nb, term.centre);
   const std::int64_t n = static_cast<std::int64_t>(centres.size()), size = batch_size(n, 1);
   ThreadBuffers &b = workspace.data().threads[0];
+  make_blas_serial();
   for (std::int64_t first = 0; first < n; first += size) {
     const int m = static_cast<int>(std::min(size, n - first));
     forward(term, nb, centres.data() + first, m, b);

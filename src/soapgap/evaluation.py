@@ -9,6 +9,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
+from soapgap.model import Model
 from soapgap.potential import Potential
 from soapgap.xyz import refuse_hidden_frames
 
@@ -46,6 +47,8 @@ def evaluate_file(model, structures, output, n_threads: int | None = None) -> No
     Written per structure: ``energy`` (eV), ``forces`` (eV/Angstrom), ``virial`` (W = -dE/dstrain, eV, nine numbers),
     ``stress`` (eV/Angstrom^3, where there is a cell) and the atoms' ``energies`` (eV).
     """
+    if any(Path(output).resolve() == Path(one).resolve() for one in (model, structures) if not isinstance(one, Model)):
+        raise InputError(f"{output} is an input of this command; choose another name for its output")
     frames = read_structures(structures)
     potential = Potential(model, n_threads=n_threads)
     done = []

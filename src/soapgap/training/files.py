@@ -36,6 +36,18 @@ class OutputFiles:
         """The files beside the model that exist."""
         return [path for path in (self.state, self.errors, self.parity) if path.exists()]
 
+    def refuse_inputs(self, inputs) -> None:
+        """No input may be written over.
+
+        Raises
+        ------
+        InputError
+            The model or a file beside it is one of `inputs`.
+        """
+        for path in (self.model, self.state, self.errors, self.parity):
+            if any(path.resolve() == Path(one).resolve() for one in inputs):
+                raise InputError(f"output: {path.name} would be written over an input of this fit; choose another name")
+
     def check_writable(self) -> None:
         """Fail now rather than after hours.
 

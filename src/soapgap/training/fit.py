@@ -112,6 +112,8 @@ class _Fit:
     def run(self, restart: bool) -> FitResult:
         """All steps in order."""
         self.files.check_writable()
+        data = self.config.data
+        self.files.refuse_inputs(self.folder / name for name in (*data.train, *(data.test or ()), self.name))
         with self._timed("reading and checking"):
             self._read()
             self._baseline()
