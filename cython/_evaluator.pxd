@@ -32,6 +32,8 @@ cdef extern from "soapgap.hpp" namespace "soapgap" nogil:
         const vector[string] &species()
         double cutoff()
         int n_terms()
+        bint shares_energy()
+        bint needs_order()
         const string &metadata()
 
     cdef cppclass Neighbours:
@@ -46,7 +48,7 @@ cdef extern from "soapgap.hpp" namespace "soapgap" nogil:
         int n_threads()
         vector[pair[string, double]] profile()
 
-    void evaluate(const Model &, Workspace &, const Neighbours &, double *, double *) except +soapgap_raise
+    void evaluate(const Model &, Workspace &, const Neighbours &, double *, double *, double *) except +soapgap_raise
     void add_forces(const Neighbours &, const double *, const int64_t *, const int64_t *, double *, double *)
     int64_t n_features(const Model &, int) except +soapgap_raise
     void density_coefficients(const Model &, Workspace &, int, const Neighbours &, double *) except +soapgap_raise

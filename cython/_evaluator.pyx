@@ -40,6 +40,8 @@ cdef class Evaluator:
     cdef readonly double cutoff
     cdef readonly int n_terms
     cdef readonly int n_threads
+    cdef readonly bint shares_energy
+    cdef readonly bint needs_order
     cdef readonly str metadata
     cdef tuple centre_of_term, shape_of_term, n_sparse_of_term
 
@@ -59,11 +61,13 @@ cdef class Evaluator:
         self.species = tuple(s.decode() for s in self.model.species())
         self.cutoff = self.model.cutoff()
         self.n_terms = self.model.n_terms()
+        self.shares_energy = self.model.shares_energy()
+        self.needs_order = self.model.needs_order()
         self.metadata = self.model.metadata().decode()
         terms = json.loads(self.metadata)["terms"]
         self.centre_of_term = tuple(self.species.index(t["centre"]) if t["kind"] == "soap" else None for t in terms)
-        self.shape_of_term = tuple(((t["l_max"] + 1) ** 2, t["n_max"] * len(t["neighbours"])) if t["kind"] == "soap"
-                                   else None for t in terms)
+        self.shape_of_term = tuple(((t["l_max"] + 1) ** 2, t["n_max"] * t.get("channels", {"n": len(t["neighbours"])})["n"])
+                                   if t["kind"] == "soap" else None for t in terms)
         self.n_sparse_of_term = tuple(t["n_sparse"] if t["kind"] == "soap" else None for t in terms)
 
     def clone(self, int n_threads=1):
@@ -73,7 +77,7 @@ cdef class Evaluator:
     def __reduce__(self):
         return Evaluator, (self.content, self.n_threads)
 
-    def evaluate(self, neighbours, bint gradients=True):
+    def evaluate(self, neighbours, bint gradients=True, shares=None):
         """Energies of the centres and their gradients.
 
         Parameters
@@ -81,11 +85,14 @@ cdef class Evaluator:
         neighbours : soapgap.neighbours.NeighbourArrays
         gradients : bool
             False saves the backward half.
+        shares : ndarray, float64, shape (n_pairs,), optional
+            Overwritten with the energy (eV) that each centre hands over to the atom of the pair: terms may share their energy
+            among three atoms (`shares_energy`). The energies then are what the centres keep; without it they keep all.
 
         Returns
         -------
         energies : ndarray, shape (n_centres,)
-            e_i in eV; the total energy is their sum.
+            e_i in eV; the total energy is their sum (and that of the shares).
         gradients : ndarray, shape (n_pairs, 3), or None
             de_i/dr_ij in eV/Angstrom.
         """
@@ -96,10 +103,15 @@ cdef class Evaluator:
         cdef double *pg = &g[0, 0] if g.shape[0] else NULL
         cdef Workspace *w = self.workspace.get()
         cdef double none[3]
+        cdef double[::1] handed
+        cdef double *ph = NULL
         if gradients and pg == NULL:
             pg = none
+        if shares is not None:
+            handed = _checked(shares, np.float64, (len(neighbours.neighbour_atom),), "shares")
+            ph = &handed[0] if handed.shape[0] else none
         with self.lock, nogil:
-            evaluate(self.model, w[0], nb, pe, pg)
+            evaluate(self.model, w[0], nb, pe, pg, ph)
         return np.asarray(e), (np.asarray(g) if gradients else None)
 
     def profile(self):

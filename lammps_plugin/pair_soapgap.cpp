@@ -3,6 +3,7 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "domain.h"
 #include "error.h"
 #include "force.h"
 #include "memory.h"
@@ -13,6 +14,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 
@@ -195,6 +197,22 @@ double PairSoapGAP::init_one(int i, int j)
   return model->cutoff();
 }
 
+// Neighbours in the order of their atoms' tags, images of one atom in that of the cells they are in: see Model::needs_order.
+void PairSoapGAP::sort_neighbours(int n, const int *jlist)
+{
+  sorted.resize(static_cast<std::size_t>(n));
+  for (int jj = 0; jj < n; jj++) sorted[static_cast<std::size_t>(jj)] = jlist[jj] & NEIGHMASK;
+  std::sort(sorted.begin(), sorted.end(), [this](int a, int b) {
+    if (atom->tag[a] != atom->tag[b]) return atom->tag[a] < atom->tag[b];
+    double la[3], lb[3];    // in units of the cell, images differ by whole numbers
+    domain->x2lamda(atom->x[a], la);
+    domain->x2lamda(atom->x[b], lb);
+    for (int k = 0; k < 3; k++)
+      if (std::fabs(la[k] - lb[k]) > 0.5) return la[k] < lb[k];
+    return false;
+  });
+}
+
 // Gathers centres of the neighbour list from position `first` on; returns the position where the next chunk starts.
 int PairSoapGAP::fill_chunk(int first)
 {
@@ -217,6 +235,10 @@ int PairSoapGAP::fill_chunk(int first)
       chunk.neighbour_species.resize(room);
       chunk.vectors.resize(3 * room);
     }
+    if (model->needs_order()) {
+      sort_neighbours(jnum, jlist);
+      jlist = sorted.data();
+    }
     for (int jj = 0; jj < jnum; jj++) {
       const int j = jlist[jj] & NEIGHMASK;
       const double r[3] = {x[j][0] - x[i][0], x[j][1] - x[i][1], x[j][2] - x[i][2]};
@@ -233,6 +255,7 @@ int PairSoapGAP::fill_chunk(int first)
   }
   chunk.energies.resize(chunk.centre_atom.size());
   if (chunk.gradients.size() < 3 * npairs) chunk.gradients.resize(3 * npairs);
+  chunk.shares.resize(eflag_atom && model->shares_energy() ? npairs : 0);
   return first;
 }
 
@@ -273,6 +296,10 @@ void PairSoapGAP::spread_chunk()
         f[i][k] += g[k];
         f[j][k] -= g[k];
       }
+      if (!chunk.shares.empty()) {
+        eatom[j] += chunk.shares[static_cast<std::size_t>(p)];
+        if (eflag_global) eng_vdwl += chunk.shares[static_cast<std::size_t>(p)];
+      }
       if (vflag_either) tally_pair_virial(i, j, chunk.vectors.data() + 3 * p, g);
     }
   }
@@ -292,7 +319,8 @@ void PairSoapGAP::compute(int eflag, int vflag)
       neighbours.offsets = chunk.offsets.data();
       neighbours.neighbour_species = chunk.neighbour_species.data();
       neighbours.vectors = chunk.vectors.data();
-      soapgap::evaluate(*model, *workspace, neighbours, chunk.energies.data(), chunk.gradients.data());
+      soapgap::evaluate(*model, *workspace, neighbours, chunk.energies.data(), chunk.gradients.data(),
+                        chunk.shares.empty() ? nullptr : chunk.shares.data());
       spread_chunk();
     } catch (const std::exception &e) {
       problem = *e.what() ? e.what() : "unknown error";

@@ -39,12 +39,14 @@ class PairSoapGAP : public Pair {
     std::vector<double> vectors;                   // [pairs][3] r_j - r_i
     std::vector<double> energies;                  // [centres]
     std::vector<double> gradients;                 // [pairs][3]
+    std::vector<double> shares;                    // [pairs] energy of the centre that belongs to the neighbour, where asked for
   };
 
   std::unique_ptr<soapgap::Model> model;
   std::unique_ptr<soapgap::Workspace> workspace;
   std::vector<int> type_species;    // [types + 1] index into model->species(), -1 for NULL
   Chunk chunk;
+  std::vector<int> sorted;          // neighbours of one centre, for models that need an order
   int nthreads;
   std::size_t model_bytes;
 
@@ -53,6 +55,7 @@ class PairSoapGAP : public Pair {
   void load_model(const std::string &);
   void map_types(int, char **);
   int fill_chunk(int);
+  void sort_neighbours(int, const int *);
   void spread_chunk();
   void tally_pair_virial(int, int, const double *, const double *);
 };

@@ -1,11 +1,17 @@
 """A known toy potential, small data sets made with it, and small configurations for the tests of the trainer."""
 
 import copy
+import os
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from itertools import combinations, permutations
 
 import numpy as np
+import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_numbers
 from ase.io import write
 
 from soapgap.basis import cutoff_function
@@ -95,6 +101,10 @@ SOAP = {"kind": "soap", "n_max": 4, "l_max": 3, "cutoff": CUTOFF, "cutoff_transi
         "zeta": 2, "delta": 1.0, "n_sparse": 40}
 PAIR = {"kind": "distance_2b", "cutoff": CUTOFF, "cutoff_transition_width": WIDTH, "theta": 0.6, "delta": 1.0,
         "n_sparse": 14}
+ANGLE = {"kind": "angle_3b", "cutoff": 3.2, "cutoff_transition_width": 0.8, "theta": [1.2, 1.0, 0.9], "delta": 0.3,
+         "n_sparse": 40}
+DISTANCES = {"kind": "distance_3b", "cutoff": 3.2, "cutoff_transition_width": 0.8, "theta": 0.9, "delta": 0.5,
+             "n_sparse": 40}
 
 
 def configuration(folder, terms=(PAIR, SOAP), **changes):
@@ -107,3 +117,104 @@ def configuration(folder, terms=(PAIR, SOAP), **changes):
     }
     config["data"].update(changes.pop("data", {}))
     return config | changes
+
+
+# ---- three-body kernels, slowly and by gap_fit
+
+def f_c(r, kind):
+    """GAP's cutoff function."""
+    width, inner = kind.cutoff_transition_width, kind.cutoff - kind.cutoff_transition_width
+    if r <= inner:
+        return 1.0
+    return 0.5 * (np.cos(np.pi * (r - inner) / width) + 1.0) if r < kind.cutoff else 0.0
+
+
+def images(atoms, reach=4):
+    """Index, cell shift and position of all atoms in the cells around."""
+    shifts = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1) if p else [0] for p in atoms.pbc]), -1).reshape(-1, 3)
+    return [(i, tuple(s), atoms.positions[i] + s @ atoms.cell.array) for s in shifts.tolist() for i in range(len(atoms))
+            for s in [np.array(s)]]
+
+
+def slow_angle_row(atoms, k):
+    """The energy row of an angle_3b kernel: every centre with every ordered pair of neighbours, one by one."""
+    centre, *pair = k.kind.species
+    total = np.zeros(k.n_sparse)
+    everyone = images(atoms)
+    for i, symbol in enumerate(atoms.symbols):
+        if symbol != centre:
+            continue
+        distances = [(np.linalg.norm(p - atoms.positions[i]), j, p) for j, _, p in everyone]
+        near = [(r, j, p) for r, j, p in distances if 1e-9 < r < k.kind.cutoff]
+        for (r1, j1, p1), (r2, j2, p2) in permutations(near, 2):
+            if sorted([atoms.symbols[j1], atoms.symbols[j2]]) == sorted(pair):
+                x = np.array([r1 + r2, (r1 - r2) ** 2, np.linalg.norm(p1 - p2)])
+                total += f_c(r1, k.kind) * f_c(r2, k.kind) * np.exp(-0.5 * (((x - k.points) / k.theta) ** 2).sum(axis=1))
+    return k.delta**2 * k.cutoffs * total
+
+
+def similarity(x, y, species, theta):
+    """s(x, y) over the orders of the atoms that keep their species."""
+    names = {frozenset(b): n for n, b in enumerate(((0, 1), (0, 2), (1, 2)))}
+    total = 0.0
+    for order in permutations(range(3)):
+        if all(species[a] == species[order[a]] for a in range(3)):
+            moved = [x[names[frozenset((order[a], order[b]))]] for a, b in ((0, 1), (0, 2), (1, 2))]
+            total += np.exp(-0.5 * sum(((u - v) / t) ** 2 for u, v, t in zip(moved, y, theta)))
+    return total
+
+
+def slow_cluster_row(atoms, k):
+    """The energy row of a distance_3b kernel, one by one.
+
+    Three different images that hang together, up to translation each once, weighted by their connected graphs.
+    """
+    species = k.kind.species
+    everyone = images(atoms)
+    total, done = np.zeros(k.n_sparse), set()
+    for i in range(len(atoms)):
+        far = [c for c in everyone if np.linalg.norm(c[2] - atoms.positions[i]) < 2 * k.kind.cutoff]
+        for two in combinations([c for c in far if not (c[0] == i and c[1] == (0, 0, 0))], 2):
+            members = sorted([(i, (0, 0, 0), atoms.positions[i]), *two], key=lambda c: atomic_numbers[atoms.symbols[c[0]]])
+            if tuple(atoms.symbols[c[0]] for c in members) != species:
+                continue
+            (a, b, c) = (np.linalg.norm(members[m][2] - members[n][2]) for m, n in ((0, 1), (0, 2), (1, 2)))
+            fa, fb, fc = (f_c(r, k.kind) for r in (a, b, c))
+            weight = fa * fb * (1 - fc) + fa * (1 - fb) * fc + (1 - fa) * fb * fc + fa * fb * fc
+            name = frozenset(frozenset((m[0], *np.subtract(m[1], o[1])) for m in members) for o in members)
+            if weight == 0.0 or name in done:
+                continue
+            done.add(name)
+            x, own = (a, b, c), similarity((a, b, c), (a, b, c), species, k.theta)
+            for s, y in enumerate(k.points):
+                total[s] += weight * similarity(x, y, species, k.theta) / np.sqrt(
+                    own * similarity(y, y, species, k.theta))
+    if len(set(species)) == 3:  # a single order: no normalisation, and none is needed
+        assert own == pytest.approx(1.0, abs=0)
+    return k.delta**2 * k.cutoffs * total
+
+
+def gap_fit(program, folder, coordinates, e0, sigma):
+    """Run gap_fit on train.xyz with these coordinates; returns the root of its XML and writes its matrices to dump_*."""
+    e0 = ":".join(f"{s}:{e}" for s, e in e0.items())
+    command = [program, "at_file=train.xyz", "gap={" + " : ".join(coordinates) + "}", "gp_file=gap.xml", f"e0={{{e0}}}",
+               f"default_sigma={{{sigma[0]} {sigma[1]} {sigma[2]} 0.0}}", "sparse_jitter=1e-8", "do_copy_at_file=F",
+               "force_parameter_name=forces", "linear_system_dump_file=dump"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert (folder / "gap.xml").exists(), done.stdout[-2000:] + done.stderr[-2000:]
+    return ElementTree.parse(folder / "gap.xml").getroot()
+
+
+def three_body_coordinate(k, folder, name, method):
+    """gap_fit's description of a three-body kernel; its sparse points are in a file if that is the method."""
+    numbers = [atomic_numbers[s] for s in k.kind.species]
+    if k.kind.angle:
+        what = f"angle_3b Z={numbers[0]} Z1={numbers[1]} Z2={numbers[2]}"
+    else:
+        what = f"distance_Nb order=3 compact_clusters=F Z={{{{{' '.join(map(str, numbers))}}}}}"
+    (folder / f"{name}.theta").write_text(" ".join(f"{t:.17g}" for t in k.theta) + "\n")
+    np.savetxt(folder / f"{name}.dat", np.column_stack([k.cutoffs, k.points]).reshape(-1, 1), fmt="%.17e")
+    how = f"sparse_method=FILE sparse_file={name}.dat" if method == "FILE" else f"sparse_method={method}"
+    return (f"{what} cutoff={k.kind.cutoff} cutoff_transition_width={k.kind.cutoff_transition_width} covariance_type=ard_se "
+            f"theta_file={name}.theta delta={k.delta} n_sparse={k.n_sparse} add_species=F {how}")

@@ -1,6 +1,7 @@
 // Neighbours -> density coefficients, and back. SPDX-License-Identifier: BSD-3-Clause
 //
-//   c_{I,lm} = sum_j R_nl(r_ij) Y_lm(u_ij) + [l = 0] centre_I,   I = (species of j, n)
+//   c_{I,lm} = sum_j R_nl(r_ij) Y_lm(u_ij) + [l = 0] centre_I,   I = (channel of j, n)
+// Neighbours come in groups, as a rule one for each species; each group has a channel that it adds to, usually its own.
 // c is stored l by l, each block [m][channel][n], n padded to a multiple of the vector width with zeros: every l has its
 // own number of radial functions.
 // Backward: with G = dE/dc,  dE/dr_ij = u sum R'_nl G Y + (1/r) (1 - u u^T) sum R_nl G grad Y.
@@ -23,38 +24,40 @@ struct Shell {
 
 struct DensityBasis {
   int l_max, n_channels;
+  int n_groups;
+  const int *block_of;    // [n_groups] channel of each group
   const Shell *shells;    // [l_max + 1]
   std::ptrdiff_t n_c;     // coefficients in all
   int n_radial;           // radial functions of one channel, padding included
   double cutoff;
   const Segment *segments;
   int n_segments;
-  const double *table;          // [channel][row][value, first, second derivative][l][n_padded]
-  std::ptrdiff_t channel_stride;  // of the table; 0 where all channels share one
+  const double *table;          // [group][row][value, first, second derivative][l][n_padded]
+  std::ptrdiff_t table_stride;  // from group to group; 0 where all share one
   const double *centre_values;  // [n_row of l = 0], already chosen for the centre's species
   HarmonicsCoefficients harmonics;
 };
 
-// One centre's neighbours inside the cutoff, sorted by channel; each channel's block starts at a multiple of the vector
+// One centre's neighbours inside the cutoff, sorted by group; each group's block starts at a multiple of the vector
 // width and is filled up with copies of a harmless neighbour (pair = -1).
 struct Environment {
   int n_padded;              // total, filling included
-  const int *first, *count;  // [n_channels] start and true length of each block
+  const int *first, *count;  // [n_groups] start and true length of each block
   const double *r, *x, *y, *z;  // distance (Angstrom) and unit vector
   const std::int64_t *pair;  // index into Neighbours, -1 for filling
 };
 
 namespace SOAPGAP_ISA {
 
-inline const double *table_row(const DensityBasis &basis, int channel, int row) {
-  return basis.table + channel * basis.channel_stride + static_cast<std::ptrdiff_t>(row) * 3 * basis.n_radial;
+inline const double *table_row(const DensityBasis &basis, int group, int row) {
+  return basis.table + group * basis.table_stride + static_cast<std::ptrdiff_t>(row) * 3 * basis.n_radial;
 }
 
 // R[f] of one neighbour, f over [l][n_padded].
-inline void radial_values(const DensityBasis &basis, int channel, double r, double *out) {
+inline void radial_values(const DensityBasis &basis, int group, double r, double *out) {
   const int n_f = basis.n_radial;
   const TablePoint p = locate(basis.segments, basis.n_segments, r);
-  const double *row = table_row(basis, channel, p.row);
+  const double *row = table_row(basis, group, p.row);
   Vec w[6];
   for (int k = 0; k < 6; ++k) w[k] = broadcast(p.value[k]);
   for (int f = 0; f < n_f; f += width) {
@@ -65,13 +68,13 @@ inline void radial_values(const DensityBasis &basis, int channel, double r, doub
 }
 
 // R[f][lane] and R'[f][lane] of four neighbours: lanes are neighbours.
-inline void radial_columns(const DensityBasis &basis, int channel, const double *r, double *value, double *slope) {
+inline void radial_columns(const DensityBasis &basis, int group, const double *r, double *value, double *slope) {
   const int n_f = basis.n_radial;
   const double *row[width];
   double wv[width][6], ws[width][6];
   for (int j = 0; j < width; ++j) {
     const TablePoint p = locate(basis.segments, basis.n_segments, r[j]);
-    row[j] = table_row(basis, channel, p.row);
+    row[j] = table_row(basis, group, p.row);
     for (int k = 0; k < 6; ++k) {
       wv[j][k] = p.value[k];
       ws[j][k] = p.slope[k];
@@ -129,10 +132,10 @@ inline void expand_density(const DensityBasis &basis, const Environment &env, do
   }
   for (int i = 0; i < basis.shells[0].n_row; ++i) c[i] = basis.centre_values[i];
   for (std::ptrdiff_t i = basis.shells[0].n_row; i < basis.n_c; ++i) c[i] = 0.0;
-  for (int channel = 0; channel < basis.n_channels; ++channel) {
-    const int first = env.first[channel], count = env.count[channel];
+  for (int group = 0; group < basis.n_groups; ++group) {
+    const int first = env.first[group], count = env.count[group], channel = basis.block_of[group];
     for (int j = 0; j < count; ++j)
-      radial_values(basis, channel, env.r[first + j], radial + static_cast<std::ptrdiff_t>(j) * n_f);
+      radial_values(basis, group, env.r[first + j], radial + static_cast<std::ptrdiff_t>(j) * n_f);
     if (count == 0) continue;
     for (int l = 0; l <= basis.l_max; ++l) {
       const Shell &shell = basis.shells[l];
@@ -188,7 +191,7 @@ inline void pull_back_m(const DensityBasis &basis, int l, int m, const double *g
   if (two) finish(basis, l, m + 1, second, f, pull);
 }
 
-// What four neighbours of one channel feel, given g = dE/dc. Out: the four gradients, [xyz][lane].
+// What four neighbours that add to one channel feel, given g = dE/dc. Out: the four gradients, [xyz][lane].
 inline void pull_back_four(const DensityBasis &basis, int channel, const double *g, const double *value, const double *slope,
                            const double *r, Vec x, Vec y, Vec z, const Factors &f, Vec *out) {
   Pull pull = {broadcast(0.0), broadcast(0.0), broadcast(0.0), broadcast(0.0)};
@@ -220,11 +223,11 @@ inline void pull_back_density(const DensityBasis &basis, const Environment &env,
                               double *gradients) {
   const Factors f = factors_in(basis, scratch);
   double *value = f.rest, *slope = f.rest + static_cast<std::ptrdiff_t>(basis.n_radial) * width;
-  for (int channel = 0; channel < basis.n_channels; ++channel) {
-    const int first = env.first[channel], end = first + env.count[channel];
+  for (int group = 0; group < basis.n_groups; ++group) {
+    const int first = env.first[group], end = first + env.count[group], channel = basis.block_of[group];
     for (int j = first; j < end; j += width) {
       const Vec x = load(env.x + j), y = load(env.y + j), z = load(env.z + j);
-      radial_columns(basis, channel, env.r + j, value, slope);
+      radial_columns(basis, group, env.r + j, value, slope);
       harmonics_factors(basis.harmonics, x, y, z, f.q, f.c, f.s);
       Vec out[3];
       pull_back_four(basis, channel, g, value, slope, env.r + j, x, y, z, f, out);

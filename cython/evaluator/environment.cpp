@@ -16,7 +16,7 @@ void refuse_vector(const double *v) {
 
 void EnvironmentBatch::fill(const SoapTerm &term, const Neighbours &nb, const std::int64_t *centres, int n_centres) {
   n_centres_ = n_centres;
-  n_channels_ = term.basis.n_channels;
+  n_groups_ = term.basis.n_groups;
   largest_ = 0;
   places_.clear();
   first_.clear();
@@ -32,11 +32,11 @@ void EnvironmentBatch::fill(const SoapTerm &term, const Neighbours &nb, const st
 void EnvironmentBatch::add_centre(const SoapTerm &term, const Neighbours &nb, std::int64_t centre) {
   const int begin = static_cast<int>(r_.size());
   const double cutoff = term.basis.cutoff;
-  for (int channel = 0; channel < n_channels_; ++channel) {
+  for (int group = 0; group < n_groups_; ++group) {
     const int block = static_cast<int>(r_.size());
     for (std::int64_t p = nb.offsets[centre]; p < nb.offsets[centre + 1]; ++p) {
       const std::int32_t species = nb.neighbour_species[p];
-      if (species < 0 || term.channel_of_species[species] != channel) continue;
+      if (species < 0 || term.group_of_species[species] != group) continue;
       const double *v = nb.vectors + 3 * p;
       const double r2 = v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
       if (!std::isfinite(r2)) refuse_vector(v);
@@ -68,7 +68,7 @@ void EnvironmentBatch::add_centre(const SoapTerm &term, const Neighbours &nb, st
 
 Environment EnvironmentBatch::operator[](int i) const {
   const Place p = places_[i];
-  return {p.n_padded,          first_.data() + i * n_channels_, count_.data() + i * n_channels_, r_.data() + p.begin,
+  return {p.n_padded,          first_.data() + i * n_groups_, count_.data() + i * n_groups_, r_.data() + p.begin,
           x_.data() + p.begin, y_.data() + p.begin,             z_.data() + p.begin,             pair_.data() + p.begin};
 }
 

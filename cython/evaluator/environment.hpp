@@ -25,7 +25,7 @@ class EnvironmentBatch {
     int begin, n_padded;
   };
   void add_centre(const SoapTerm &, const Neighbours &, std::int64_t centre);
-  int n_centres_ = 0, n_channels_ = 0, largest_ = 0;
+  int n_centres_ = 0, n_groups_ = 0, largest_ = 0;
   std::vector<Place> places_;
   std::vector<int> first_, count_;
   std::vector<double> r_, x_, y_, z_;

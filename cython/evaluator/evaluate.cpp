@@ -12,6 +12,7 @@
 #include "pair_term.hpp"
 #include "soap_batch.hpp"
 #include "sparse_kernel.hpp"
+#include "triplet_term.hpp"
 
 namespace soapgap {
 
@@ -106,22 +107,39 @@ void evaluate_soap(const SoapTerm &term, WorkspaceData &w, const Neighbours &nb,
   error.rethrow();
 }
 
+// Terms of few bodies, centre by centre: a centre's pairs are its own, so threads share nothing here either.
+void evaluate_few_body(const ModelData &m, WorkspaceData &w, const Neighbours &nb, double *energies, double *gradients,
+                       double *shares) {
+  if (m.pair_terms.empty() && m.triplet_terms.empty() && m.embedding_terms.empty()) return;
+  const int n_team = team_size(static_cast<int>(w.threads.size()));
+  (void)n_team;
+  FirstError error;
+#pragma omp parallel for schedule(static) num_threads(n_team)
+  for (std::int64_t i = 0; i < nb.n_centres; ++i)
+    error.guard([&] {
+      double *e = energies + i;
+      for (const PairTerm &term : m.pair_terms) add_pair_term(term, nb, i, e, gradients);
+      for (const TripletTerm &term : m.triplet_terms)
+        add_triplet_term(term, nb, i, w.threads[thread_number()], e, gradients, shares);
+      for (const EmbeddingTerm &term : m.embedding_terms) add_embedding_term(term, nb, i, e, gradients);
+    });
+  error.rethrow();
+}
+
 }  // namespace
 
-void evaluate(const Model &model, Workspace &workspace, const Neighbours &nb, double *energies, double *gradients) {
+void evaluate(const Model &model, Workspace &workspace, const Neighbours &nb, double *energies, double *gradients,
+              double *shares) {
   const ModelData &m = model.data();
   make_blas_serial();
   for (std::int64_t i = 0; i < nb.n_centres; ++i)
     energies[i] = nb.centre_species[i] < 0 ? 0.0 : m.e0[nb.centre_species[i]];
   if (nb.n_centres == 0) return;
   if (gradients) std::fill(gradients + 3 * nb.offsets[0], gradients + 3 * nb.offsets[nb.n_centres], 0.0);
-  for (const TermPlace &place : m.terms) {
-    if (place.kind == TermPlace::soap)
-      evaluate_soap(m.soap_terms[place.index].for_evaluation(), workspace.data(), nb, energies, gradients);
-    else
-      for (std::int64_t i = 0; i < nb.n_centres; ++i)
-        add_pair_term(m.pair_terms[place.index], nb, i, energies + i, gradients);
-  }
+  if (shares) std::fill(shares + nb.offsets[0], shares + nb.offsets[nb.n_centres], 0.0);
+  for (const SoapTerm &term : m.soap_terms)
+    evaluate_soap(term.for_evaluation(), workspace.data(), nb, energies, gradients);
+  evaluate_few_body(m, workspace.data(), nb, energies, gradients, shares);
 }
 
 void add_forces(const Neighbours &nb, const double *gradients, const std::int64_t *centre_atom,

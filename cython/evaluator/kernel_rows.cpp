@@ -57,13 +57,13 @@ void tangent_rows(const SoapTerm &term, const Environment &env, const double *c,
   const std::int64_t plane = term.basis.n_c / term.basis.n_channels;
   double *strain = rows + 3 * n_slots * d, *dc = b.dc.reserve(3 * plane), *dp = b.de_dp.reserve(d);
   std::fill(rows, strain + 6 * d, 0.0);
-  for (int channel = 0; channel < term.basis.n_channels; ++channel)
-    for (int j = env.first[channel]; j < env.first[channel] + env.count[channel]; ++j) {
-      kernel.neighbour_derivative(term.basis, env, channel, j, b.scratch.data(), dc);
+  for (int group = 0; group < term.basis.n_groups; ++group)
+    for (int j = env.first[group]; j < env.first[group] + env.count[group]; ++j) {
+      kernel.neighbour_derivative(term.basis, env, group, j, b.scratch.data(), dc);
       const double vector[3] = {env.r[j] * env.x[j], env.r[j] * env.y[j], env.r[j] * env.z[j]};
       const std::int64_t slot = b.slot_of_atom[neighbour_atom[env.pair[j]]];
       for (int a = 0; a < 3; ++a) {
-        kernel.power_spectrum_tangent(term.spectrum, c, dc + a * plane, channel, b.scratch.data(), dp);
+        kernel.power_spectrum_tangent(term.spectrum, c, dc + a * plane, term.basis.block_of[group], b.scratch.data(), dp);
         // dE/dstrain_ab = sum r_a dE/dr_b, symmetrised: off-diagonal components get half of ab and half of ba
         const int voigt[3][3] = {{0, 5, 4}, {5, 1, 3}, {4, 3, 2}};
         double share[6] = {0, 0, 0, 0, 0, 0};
@@ -123,8 +123,8 @@ void kernel_rows(const Model &model, Workspace &workspace, int term_index, const
     double *k = b.kernel.reserve(2 * n_s), *slope = k + n_s;
     gemm(true, 1, n_s, n_kept, kernel_input(term, b) + i * n_kept, n_kept, term.sparse_points.data(), n_kept, 0.0, k, n_s);
     for (std::int64_t s = 0; s < n_s; ++s) {
-      const double lower = delta2 * kernels().power(k[s], term.zeta - 1.0);
-      energy_row[s] += lower * k[s];
+      const double base = k[s] + term.offset, lower = delta2 * kernels().power(base, term.zeta - 1.0);
+      energy_row[s] += lower * base;
       slope[s] = term.zeta * lower;
     }
     if (!gradient_rows && !strain_rows) return;

@@ -4,6 +4,7 @@
 #include "density_expansion.hpp"
 #include "polynomial_kernel.hpp"
 #include "power_spectrum.hpp"
+#include "triplet_kernel.hpp"
 
 namespace soapgap {
 
@@ -21,13 +22,15 @@ struct Kernels {
   void (*pull_back_density)(const DensityBasis &, const Environment &, const double *g, double *scratch,
                             double *gradients);
   // dc[xyz][n_c / n_channels] = d(R_nl Y_lm)/dr of neighbour j of the environment, laid out as one channel of c
-  void (*neighbour_derivative)(const DensityBasis &, const Environment &, int channel, int j, double *scratch,
+  void (*neighbour_derivative)(const DensityBasis &, const Environment &, int group, int j, double *scratch,
                                double *dc);
   void (*power_spectrum)(const PowerSpectrum &, const double *c, double *scratch, double *p);
   void (*pull_back_power_spectrum)(const PowerSpectrum &, const double *c, const double *dp, double *scratch,
                                    double *g);
   void (*power_spectrum_tangent)(const PowerSpectrum &, const double *c, const double *dc, int channel, double *scratch,
                                  double *dp);
+  void (*triplet_value)(const TripletKernel &, const double *r, double *out);
+  void (*self_similarity)(const TripletKernel &, const double *x, double *out);
 };
 
 // The fastest set this CPU has; SOAPGAP_ISA=baseline|avx2|avx512 in the environment asks for a lesser one (for tests).

@@ -6,13 +6,13 @@ namespace soapgap {
 namespace SOAPGAP_ISA {
 
 // d(R_nl Y_lm)/dr = u R' Y + (1/r) R (1 - u u^T) grad Y for one neighbour, all (l, m, n).
-static void neighbour_derivative(const DensityBasis &basis, const Environment &env, int channel, int j,
+static void neighbour_derivative(const DensityBasis &basis, const Environment &env, int group, int j,
                                  double *scratch, double *dc) {
   const Factors f = factors_in(basis, scratch);
   double *value = f.rest, *slope = f.rest + static_cast<std::ptrdiff_t>(basis.n_radial) * width;
   const double r[width] = {env.r[j], env.r[j], env.r[j], env.r[j]};
   const double u[3] = {env.x[j], env.y[j], env.z[j]};
-  radial_columns(basis, channel, r, value, slope);
+  radial_columns(basis, group, r, value, slope);
   harmonics_factors(basis.harmonics, broadcast(u[0]), broadcast(u[1]), broadcast(u[2]), f.q, f.c, f.s);
   const std::ptrdiff_t plane = basis.n_c / basis.n_channels;
   for (int l = 0; l <= basis.l_max; ++l) {
@@ -47,7 +47,8 @@ const Kernels table = {SOAPGAP_TEXT(SOAPGAP_ISA), dot,
                        polynomial_kernel,         expansion_scratch,
                        expand_density,            pull_back_density,
                        neighbour_derivative,      power_spectrum,
-                       pull_back_power_spectrum,  power_spectrum_tangent};
+                       pull_back_power_spectrum,  power_spectrum_tangent,
+                       triplet_value,             self_similarity};
 
 }  // namespace SOAPGAP_ISA
 }  // namespace soapgap

@@ -24,15 +24,16 @@ struct RadialTable {
   double stop() const { return segments.back().stop; }
 };
 
-// SOAP of one centre species with a polynomial kernel:  e = sum_s weights_s delta^2 (x . X_s)^zeta,  x = p / |p|.
+// SOAP of one centre species with a polynomial kernel:  e = sum_s weights_s delta^2 (x . X_s + offset)^zeta,  x = p / |p|.
 // form matrix (zeta = 2):  e = delta^2 x . A x,  A = sum_s weights_s X_s X_s^T in place of the points.
 struct SoapTerm {
   SoapTerm() = default;
   SoapTerm(SoapTerm &&) = default;  // not copied: basis and spectrum point into the storage
   enum Form { points, merged_points, matrix } form = points;
-  int centre;                           // species index
-  std::vector<int> channel_of_species;  // -1: not seen
+  int centre;                         // species index
+  std::vector<int> group_of_species;  // -1: not seen
   double zeta, delta;
+  double offset = 0.0;                // added to every x . X_s
   bool normalise;
   std::int64_t n_features;            // of the basis
   std::vector<std::int32_t> kept;     // the features that the kernel sees; empty: all
@@ -50,7 +51,8 @@ struct SoapTerm {
   std::vector<Segment> segments;
   std::vector<Shell> shells;
   std::vector<double> table, centre_values, harmonics_a, harmonics_b, harmonics_e, factor;
-  std::vector<int> row_of, row_start;
+  std::vector<int> row_of, row_start, block_of;
+  std::vector<ChannelPair> pairs;
 };
 
 // e_i = sum over neighbours j of V(r_ij), for one unordered pair of species.
@@ -60,8 +62,41 @@ struct PairTerm {
   RadialTable table;
 };
 
+// e_i = count sum over unordered pairs of neighbours {j, k} of  f(r_ij) f(r_ik) (1 - third_cutoff f(r_jk)) u(x),
+//   u = sum_s weights_s k(x, X_s),   f = the cosine cutoff function,
+// k the kernel with delta^2, f0^2 and its normalisation over permutations (triplet_term.hpp).
+struct TripletTerm {
+  enum Geometry { distances, angle } geometry;
+  enum Kernel { ard_se, piecewise_polynomial, dot_product } kernel;
+  int centre, first, second;  // species; x has the neighbours in this order
+  double cutoff, width;
+  double delta, f0, zeta, theta[3];
+  double count, third_cutoff;
+  bool shared;                         // by thirds among the three atoms, instead of the centre having it all
+  std::vector<int> permutations;       // [n_permutations][3]
+  std::int64_t n_sparse;
+  std::vector<double> points;          // [3][n_sparse] X / theta (dot_product: X)
+  std::vector<double> scaled_weights;  // [n_sparse] what multiplies the unnormalised kernel
+  double constant;                     // f0^2 sum_s weights_s
+  // u in quintic B-splines on a grid of x, if the model has it
+  struct Grid {
+    double h[3];
+    int n[3];                    // coefficients along each axis
+    std::vector<double> values;  // [n0][n1][n2], and a few numbers that are read but not used
+  };
+  std::unique_ptr<Grid> grid;
+};
+
+// e_i = U(rho_i), rho_i = sum over neighbours j of n_j(r_ij); U goes on in straight lines at both ends of its table.
+struct EmbeddingTerm {
+  int centre;
+  double cutoff;
+  std::vector<RadialTable> density;  // of each species of the model; no segments: none
+  RadialTable energy;
+};
+
 struct TermPlace {
-  enum Kind { soap, pair } kind;
+  enum Kind { soap, pair, triplet, embedding } kind;
   int index;
 };
 
@@ -70,9 +105,13 @@ struct ModelData {
   std::vector<std::string> species;
   std::vector<double> e0;
   double cutoff = 0.0;
+  bool shares_energy = false;  // a term gives part of its energy to neighbours
+  bool needs_order = false;    // a term tells two like neighbours apart by their order
   std::vector<TermPlace> terms;  // in the order of the file
   std::vector<SoapTerm> soap_terms;
   std::vector<PairTerm> pair_terms;
+  std::vector<TripletTerm> triplet_terms;
+  std::vector<EmbeddingTerm> embedding_terms;
 };
 
 }  // namespace soapgap

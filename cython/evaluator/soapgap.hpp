@@ -46,6 +46,10 @@ class Model {
   int species_index(const std::string &symbol) const; // -1 if absent
   double cutoff() const;                              // Angstrom; the largest of all terms
   int n_terms() const;
+  bool shares_energy() const;                         // see `evaluate`: some of e_i belongs to neighbours
+  // A term's kernel tells two like neighbours apart (QUIP's distance_Nb does so by mistake): the neighbours of a centre must
+  // then come in the order of their atoms' numbers, images of one atom in that of their cell's indices.
+  bool needs_order() const;
   const std::string &metadata() const;                // the canonical JSON string of the file
   const ModelData &data() const { return *data_; }
 
@@ -80,7 +84,9 @@ class Workspace {
 
 // energies[n_centres] and gradients[n_pairs][3] are overwritten (rows of absent or distant neighbours with zeros).
 // For a given number of threads the result is the same bit for bit, however they are scheduled. gradients may be null: energies only.
-void evaluate(const Model &, Workspace &, const Neighbours &, double *energies, double *gradients);
+// shares[n_pairs], if not null, is overwritten with the energy that a centre hands over to the atom of each pair (terms whose
+// energy is shared by three atoms); energies then hold what the centres keep, otherwise all. Gradients are of the whole e_i.
+void evaluate(const Model &, Workspace &, const Neighbours &, double *energies, double *gradients, double *shares = nullptr);
 
 // Adds what the pair gradients mean for atoms: forces[n_atoms][3] += and virial[9] (row-major W_ab) +=.
 // centre_atom[n_centres] and neighbour_atom[n_pairs] are indices of atoms.
@@ -98,7 +104,7 @@ void density_coefficients(const Model &, Workspace &, int term, const Neighbours
 // Features x[row][n_features] = p / |p| (p itself if the term is not normalised; 0 where |p| = 0), overwritten.
 void features(const Model &, Workspace &, int term, const Neighbours &, double *x);
 
-// Rows of the design matrix of one structure: k_s = sum over centres of delta^2 (x . X_s)^zeta for every sparse point
+// Rows of the design matrix of one structure: k_s = sum over centres of delta^2 (x . X_s + offset)^zeta for every sparse point
 //   energy_row[n_sparse]            k_s
 //   gradient_rows[3 n_atoms][n_sparse]  dk_s / dR_{atom,xyz}          (null: not made)
 //   strain_rows[6][n_sparse]        dk_s / d strain, xx yy zz yz xz xy, symmetrised   (null: not made)

@@ -74,6 +74,8 @@ void sparse_kernel(const SoapTerm &term, const double *x, int n, Buffer &scratch
     const double *points = term.sparse_points.data() + first * d_double, *w = term.scaled_weights.data() + first;
     gemm(true, n, m, d_double, x, d, points, d_double, 0.0, k, m);
     if (term.n_single > 0) single.add_products(first, m, k);
+    if (term.offset != 0.0)
+      for (std::int64_t at = 0; at < n * m; ++at) k[at] += term.offset;
     for (int i = 0; i < n; ++i) energies[i] += kernels().polynomial_kernel(k + i * m, w, term.zeta, m);
     if (!de_dx) continue;
     gemm(false, n, d_double, m, k, m, points, d_double, first == 0 ? 0.0 : 1.0, de_dx, d);

@@ -9,10 +9,17 @@
 
 namespace soapgap {
 
+// A neighbour within a triplet term's cutoff: unit vector, distance, cutoff function and its derivative.
+struct Near {
+  double u[3], r, f, df;
+  std::int64_t pair;
+};
+
 struct ThreadBuffers {
   EnvironmentBatch environments;
   Buffer scratch, coefficients, x, x_kept, norms, kernel, de_dx, de_dp, de_dc, energies;
   Buffer dc, rows, kept_rows, row_kernel;  // kernel_rows only
+  std::vector<Near> near[2];
   std::vector<std::int64_t> slot_of_atom, atom_of_slot;
   Stopwatch watch;
 };

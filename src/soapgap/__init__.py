@@ -23,6 +23,8 @@ _PUBLIC = {
     "SoapGAPError": "soapgap.errors",
     "fit": "soapgap.training",
     "neighbour_arrays": "soapgap.neighbours",
+    "read_quip": "soapgap.quip",
+    "write_quip": "soapgap.quip",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -28,7 +28,7 @@ from soapgap.radial_table import RadialTable, radial_table
 from soapgap.smearing import smeared_gaussian
 
 __all__ = ["RadialTable", "SoapBasis", "cutoff_function", "cutoff_transition", "equispaced_basis", "gto_basis",
-           "make_basis", "radial_table"]
+           "make_basis", "product", "radial_table"]
 
 CUTOFF_SHAPES = ("cosine", "septic")
 Y_00 = 1.0 / math.sqrt(4.0 * math.pi)
@@ -102,8 +102,8 @@ class SoapBasis:
         What the centre's own Gaussian adds to c_{n00}: central_weight times its radial coefficient times Y_00.
     radii : ndarray, shape (n_radii,)
         x_q (Angstrom).
-    matrix : ndarray, shape (n_radii, n_max)
-        M_qn.
+    matrix : ndarray, shape (n_radii, n_max) or (l_max + 1, n_radii, n_max)
+        M_qn, the same for all l or one for each.
     """
 
     n_max: int
@@ -129,30 +129,42 @@ class SoapBasis:
         """
         r = np.atleast_1d(np.asarray(r, dtype=np.float64))
         width, shape = self.parameters["cutoff_transition_width"], self.parameters["cutoff_function"]
-        return _product(cutoff_function(r, self.cutoff, width, shape), self._smeared(np.minimum(r, self.cutoff)))
+        return product(cutoff_function(r, self.cutoff, width, shape), self.smeared(np.minimum(r, self.cutoff)))
 
-    def table(self) -> RadialTable:
+    def table(self, rtol: float = 1e-11) -> RadialTable:
         """The table of R_nl that a model carries: pieces [0, rc - w] and [rc - w, rc], function index l n_max + n.
+
+        Parameters
+        ----------
+        rtol : float
+            Bound of the error of a value, relative to max|R_nl|; that of a slope is 100 times as large (per Angstrom).
 
         Returns
         -------
         RadialTable
-            Within 1e-11 of max|R_nl| in value and 1e-9 of it (per Angstrom) in slope.
         """
         width, shape = self.parameters["cutoff_transition_width"], self.parameters["cutoff_function"]
         inner = self.cutoff - width
 
         def piece(r, lo, hi):
-            smeared = self._smeared(r)
-            return _product(cutoff_transition(r, self.cutoff, width, shape), smeared) if lo >= inner else smeared
+            smeared = self.smeared(r)
+            return product(cutoff_transition(r, self.cutoff, width, shape), smeared) if lo >= inner else smeared
 
-        return radial_table(piece, [0.0, inner, self.cutoff] if inner > 0 else [0.0, self.cutoff])
+        return radial_table(piece, [0.0, inner, self.cutoff] if inner > 0 else [0.0, self.cutoff], rtol, 100.0 * rtol)
 
-    def _smeared(self, r):
-        """sum_q h_l(r, x_q) M_qn and two derivatives, (3, n_r, (l_max + 1) n_max): R_nl without the cutoff function.
+    def smeared(self, r) -> np.ndarray:
+        """R_nl without the cutoff function: sum_q h_l(r, x_q) M_qn and its first two derivatives.
 
-        Blocks of neighbouring distances see only the radii within 9 sigma, where h_l is not below 1e-17.
+        Parameters
+        ----------
+        r : ndarray, shape (n_r,)
+            Distances (Angstrom).
+
+        Returns
+        -------
+        ndarray, shape (3, n_r, (l_max + 1) n_max)
         """
+        # Blocks of neighbouring distances see only the radii within 9 sigma, where h_l is not below 1e-17.
         sigma = self.parameters["atom_sigma"]
         out = np.zeros((3, len(r), self.l_max + 1, self.n_max))
         order = np.argsort(r, kind="stable")
@@ -161,11 +173,11 @@ class SoapBasis:
                 continue
             near = np.flatnonzero((self.radii >= r[block[0]] - 9 * sigma) & (self.radii <= r[block[-1]] + 9 * sigma))
             h = smeared_gaussian(r[block], self.radii[near], sigma, self.l_max)
-            out[:, block] = np.matmul(h, self.matrix[near]).transpose(0, 2, 1, 3)
+            out[:, block] = np.matmul(h, self.matrix[..., near, :]).transpose(0, 2, 1, 3)
         return out.reshape(3, len(r), -1)
 
 
-def _product(f, g):
+def product(f, g) -> np.ndarray:
     """Value, first and second derivative of f g; f three arrays (n_r,), g (3, n_r, n_functions)."""
     f, f1, f2 = (value[:, None] for value in f)
     return np.stack([f * g[0], f1 * g[0] + f * g[1], f2 * g[0] + 2 * f1 * g[1] + f * g[2]])

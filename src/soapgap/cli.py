@@ -1,4 +1,4 @@
-"""The command line: `soapgap fit | evaluate | info | compile | drive | doctor | demo`.
+"""The command line: `soapgap fit | evaluate | info | compile | convert | drive | doctor | demo`.
 
 Every command is a thin door: it imports its room when it is called, so that `soapgap --help` is quick. What a user did
 wrong is one line on standard error and exit status 2; everything else that escapes is a defect and shows its traceback.
@@ -53,6 +53,7 @@ def compile_model(model: Annotated[Path, typer.Argument(help="Model file.")],
                   output: Annotated[Path, typer.Argument(help="Model file to write; may be the same.")],
                   tolerance: Annotated[float, typer.Option(help="Largest change of a force by the reduction, eV/Angstrom.")
                                        ] = 1e-9,
+                  triplet_tolerance: Annotated[float, typer.Option(help="The same for splines of three-body terms.")] = 1e-5,
                   precision: Annotated[str, typer.Option(help="double, or mixed: the smallest features in single precision.")
                                        ] = "double",
                   exact: Annotated[bool, typer.Option("--exact", help="Take the reduction out instead.")] = False):
@@ -61,10 +62,23 @@ def compile_model(model: Annotated[Path, typer.Argument(help="Model file.")],
     from soapgap.reduction import describe_reductions, exact_model, reduce_model
 
     loaded = Model.load(model)
-    compiled = exact_model(loaded) if exact else reduce_model(loaded, tolerance, precision)
+    compiled = exact_model(loaded) if exact else reduce_model(loaded, tolerance, precision, triplet_tolerance)
     compiled.save(output)
     for line in describe_reductions(compiled):
         print(line)
+
+
+@app.command()
+def convert(source: Annotated[Path, typer.Argument(help="A potential of QUIP (.xml), or a model file.")],
+            output: Annotated[Path, typer.Argument(help="Model file (.safetensors), or potential of QUIP (.xml), to write.")],
+            species: Annotated[str | None, typer.Option(help="Elements of the model, for potentials that take any: \"Si O\".")
+                               ] = None,
+            label: Annotated[str | None, typer.Option(help="Which potential, if the XML file holds several.")] = None,
+            exact: Annotated[bool, typer.Option("--exact", help="No reduced form: every sparse point as it is.")] = False):
+    """Make a model file from a GAP potential of QUIP, or the other way round."""
+    from soapgap.convert import convert as convert_files
+
+    convert_files(source, output, species.replace(",", " ").split() if species else None, label, exact)
 
 
 def _register_rooms():

@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from soapgap.model import Model, SoapTerm
+from soapgap.model import EmbeddingTerm, Model, SoapTerm, TripletTerm
 from soapgap.reduction import describe_reductions
 
 __all__ = ["print_info"]
@@ -58,6 +58,13 @@ def _terms_table(model: Model) -> Table:
             table.add_row("soap", f"{term.centre} in {' '.join(term.neighbours)}", f"{term.cutoff:g}",
                           f"n_max {term.n_max}, l_max {term.l_max}, zeta {term.zeta:g}, delta {term.delta:g}, {basis}",
                           str(len(term.sparse_points)), f"{term.cancellation:.2e}", f"{floor:.1e}")
+        elif isinstance(term, TripletTerm):
+            theta = " ".join(f"{t:g}" for t in term.theta)
+            table.add_row(term.origin.get("kind", "triplet"), f"{term.centre} with {' '.join(term.neighbours)}",
+                          f"{term.cutoff:g}", f"{term.kernel}, delta {term.delta:g}, theta {theta}",
+                          str(len(term.sparse_points)), f"{term.cancellation:.2e}", "")
+        elif isinstance(term, EmbeddingTerm):
+            table.add_row("embedding", f"{term.centre} in {' '.join(term.densities)}", f"{term.cutoff:g}", "", "", "", "")
         else:
             origin = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
                                for key, value in term.origin.items() if key != "kind" and np.isscalar(value))

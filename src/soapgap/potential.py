@@ -57,7 +57,7 @@ class Potential:
         self.model = model
         self.evaluator = model.evaluator(n_threads or default_threads())
         self.species, self.cutoff = self.evaluator.species, self.evaluator.cutoff
-        self.neighbours = NeighbourCache(self.cutoff, self.species, skin)
+        self.neighbours = NeighbourCache(self.cutoff, self.species, skin, self.evaluator.needs_order)
 
     def compute(self, atoms: Atoms) -> Result:
         """Evaluate one structure.
@@ -69,6 +69,9 @@ class Potential:
             cell vector.
         """
         pairs = self.neighbours.update(atoms)
-        energies, gradients = self.evaluator.evaluate(pairs)
+        shares = np.empty(len(pairs.neighbour_atom)) if self.evaluator.shares_energy else None
+        energies, gradients = self.evaluator.evaluate(pairs, shares=shares)
+        if shares is not None:
+            energies = energies + np.bincount(pairs.neighbour_atom, weights=shares, minlength=pairs.n_atoms)
         forces, virial = self.evaluator.forces_and_virial(pairs, gradients)
         return Result(float(energies.sum()), energies, forces, virial)

@@ -16,15 +16,16 @@ _PACKINGS = ((0.95, 1.3), (0.8, 1.0), (0.6, 0.9), (0.4, 0.8))
 _GROWTHS = (1.2, 0.9)
 
 
-def probe_structures(term, n_atoms: int = 24) -> list[Atoms]:
+def probe_structures(term, n_atoms: int = 24, closest: float = 0.0) -> list[Atoms]:
     """Random packings of the term's species, from ordinary to far too close, clusters with bonds, and pairs in vacuum.
 
-    Always the same for the same species: positions come from a generator with a fixed seed.
+    Always the same for the same species: positions come from a generator with a fixed seed. Packings closer than `closest`
+    (in units of the sum of covalent radii) are left out.
     """
     rng = np.random.default_rng(20260)
     species = list(dict.fromkeys([term.centre, *term.neighbours]))
-    structures = [_packing(species, n_atoms, *packing, rng) for packing in _PACKINGS]
-    structures += [_grown(species, 2 * n_atoms, closest, rng) for closest in _GROWTHS]
+    structures = [_packing(species, n_atoms, *packing, rng) for packing in _PACKINGS if packing[0] >= closest]
+    structures += [_grown(species, 2 * n_atoms, gap, rng) for gap in _GROWTHS]
     bond = 2.0 * _radius(term.centre)
     structures += [Atoms([term.centre, other], [[0.0, 0.0, 0.0], [0.0, 0.0, share * bond]])
                    for other in term.neighbours for share in (0.5, 1.0)]

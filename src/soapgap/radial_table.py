@@ -32,10 +32,11 @@ class RadialTable:
     ----------
     segments : list of (start, stop, n_intervals)
         Pieces in ascending order, each starting where the last one stopped (Angstrom).
-    values : ndarray, float64, shape (n_rows, 3, n_functions)
-        Value, first and second derivative at the knots (units of the function, per Angstrom, per Angstrom^2). Knot k
-        of a segment lies at start + k (stop - start) / n_intervals, k = 0 .. n_intervals. The rows of the segments
-        follow one another; a common end point is stored twice, with one-sided derivatives.
+    values : ndarray, float64, shape (n_rows, 3, n_functions) or (n_tables, n_rows, 3, n_functions)
+        One table, or several with the same knots (one for each neighbour species; `evaluate` is for one). Value, first and
+        second derivative at the knots (units of the function, per Angstrom, per Angstrom^2). Knot k of a segment lies at
+        start + k (stop - start) / n_intervals, k = 0 .. n_intervals. The rows of the segments follow one another; a common
+        end point is stored twice, with one-sided derivatives.
 
     Raises
     ------
@@ -58,7 +59,7 @@ class RadialTable:
                 raise InputError(f"radial table: segment {index} is {(start, stop, n)}, expected start < stop, "
                                  "n_intervals >= 1 and the start where the segment before stops")
         rows = sum(n + 1 for _, _, n in self.segments)
-        if self.values.ndim != 3 or self.values.shape[:2] != (rows, 3):
+        if self.values.ndim not in (3, 4) or self.values.shape[-3:-1] != (rows, 3):
             raise InputError(f"radial table: values have the shape {self.values.shape}, expected ({rows}, 3, "
                              "n_functions): one row for every knot of every segment")
         if not np.isfinite(self.values).all():
@@ -68,7 +69,7 @@ class RadialTable:
     @property
     def n_functions(self) -> int:
         """Number of tabulated functions."""
-        return self.values.shape[2]
+        return self.values.shape[-1]
 
     @property
     def cutoff(self) -> float:

@@ -17,6 +17,8 @@ of no use here: weights of opposite sign cancel to 1e-6 of their size. But the p
 1e-4 is 1e-8, so its rounding, 6e-8 of that, is nothing.
 
 What is left out is set by ``tolerance`` (eV/Angstrom); what it did to forces is then measured on probe structures.
+
+A triplet term gets a spline of its sum over kernels (`soapgap.triplet_table`), as fine as ``triplet_tolerance`` asks for.
 """
 
 from dataclasses import replace
@@ -24,26 +26,34 @@ from dataclasses import replace
 import numpy as np
 
 from soapgap.errors import InputError
-from soapgap.model import Model, Reduction, SoapTerm
+from soapgap.model import Model, Reduction, SoapTerm, TripletTerm
 from soapgap.probes import largest_differences, probe_structures
 from soapgap.rotation import Rotations
+from soapgap.triplet_table import grid_shape, tabulated
 
-__all__ = ["DEFAULT_TOLERANCE", "describe_reductions", "exact_model", "reduce_model", "reduce_term"]
+__all__ = ["DEFAULT_TOLERANCE", "DEFAULT_TRIPLET_TOLERANCE", "describe_reductions", "exact_model", "reduce_model",
+           "reduce_term"]
 
 DEFAULT_TOLERANCE = 1e-9  # eV/Angstrom
+DEFAULT_TRIPLET_TOLERANCE = 1e-5  # eV/Angstrom
 
 #: Shares of the tolerance: what the estimate may use up at first, and what forces on the probes may change by. Neither sparse
 #: points nor probes are the structures of a user, so both leave room.
-_SHARE, _MEASURED_SHARE = 0.1, 0.3
+_SHARE, _MEASURED_SHARE, _TRIPLET_SHARE = 0.1, 0.3, 0.1
 #: Each try takes the square root of a tenth of the budget of the one before. Data of one kind (a single molecule) leave small
 #: directions in which other structures reach far, and need many.
 _TRIES = 24
+#: Spacings of the splines of triplet terms that are tried (in units of theta), the most numbers that one may have, and the
+#: smallest distance of their probes, in units of the sum of covalent radii.
+_SPACINGS, _LARGEST_GRID = (0.5, 0.4, 0.32, 0.25, 0.2, 0.16, 0.125, 0.1, 0.08, 0.06, 0.045, 0.035), 8_000_000
+_TRIPLET_CLOSEST = 0.8
 #: Relative rounding of single precision.
 _EPS_SINGLE = 2.0**-24
 
 
-def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE, precision: str = "double") -> Model:
-    """A model with the reduced form of every soap term beside the term itself.
+def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE, precision: str = "double",
+                 triplet_tolerance: float = DEFAULT_TRIPLET_TOLERANCE) -> Model:
+    """A model with the reduced form of every soap and triplet term beside the term itself.
 
     Parameters
     ----------
@@ -52,6 +62,8 @@ def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE, precision: 
         eV/Angstrom. The largest change of a force on the probe structures; rounding alone may exceed it in models whose
         weights cancel strongly, and then rounding is the measure.
     precision : "double" or "mixed"
+    triplet_tolerance : float
+        eV/Angstrom. The same for the splines of triplet terms.
 
     Returns
     -------
@@ -65,22 +77,32 @@ def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE, precision: 
     """
     if precision not in ("double", "mixed"):
         raise InputError(f"precision = {precision!r}, expected \"double\" or \"mixed\"")
-    if not (np.isfinite(tolerance) and tolerance > 0.0):
-        raise InputError(f"tolerance = {tolerance}, expected a positive number of eV/Angstrom (default "
-                         f"{DEFAULT_TOLERANCE:g}); for no reduction at all ask for the exact form")
-    return replace(model, terms=[_reduced_and_measured(model, t, tolerance, precision) if isinstance(t, SoapTerm) else t
-                                 for t in model.terms])
+    for name, value, usual in (("tolerance", tolerance, DEFAULT_TOLERANCE),
+                               ("triplet_tolerance", triplet_tolerance, DEFAULT_TRIPLET_TOLERANCE)):
+        if not (np.isfinite(value) and value > 0.0):
+            raise InputError(f"{name} = {value}, expected a positive number of eV/Angstrom (default {usual:g}); for no "
+                             "reduction at all ask for the exact form")
+
+    def reduced(term):
+        if isinstance(term, TripletTerm):
+            return _tabulated_and_measured(model, term, triplet_tolerance)
+        return _reduced_and_measured(model, term, tolerance, precision) if isinstance(term, SoapTerm) else term
+
+    return replace(model, terms=[reduced(term) for term in model.terms])
 
 
 def exact_model(model: Model) -> Model:
     """The model without any reduction: it evaluates every sparse point with every feature."""
-    return replace(model, terms=[replace(t, reduced=None) if isinstance(t, SoapTerm) else t for t in model.terms])
+    bare = {SoapTerm: {"reduced": None}, TripletTerm: {"grid": None}}
+    return replace(model, terms=[replace(term, **bare.get(type(term), {})) for term in model.terms])
 
 
 def describe_reductions(model: Model) -> list[str]:
-    """One line per soap term: which reduction it has, what it saves, and the errors that were measured."""
+    """One line per soap or triplet term: which reduction it has, what it saves, and the errors that were measured."""
     lines = []
     for term in model.terms:
+        if isinstance(term, TripletTerm):
+            lines.append(_describe_triplet(term))
         if not isinstance(term, SoapTerm):
             continue
         name, reduced = f"soap ({term.centre})", term.reduced
@@ -102,6 +124,34 @@ def describe_reductions(model: Model) -> list[str]:
                      f"{reduced.report['tolerance']:.0e}; rounding {reduced.report['force_rounding']:.0e})")
         lines.append(line)
     return lines
+
+
+def _describe_triplet(term):
+    name = f"triplet ({term.centre} with {' '.join(term.neighbours)})"
+    if term.grid is None:
+        return f"{name}: no spline, {len(term.sparse_points) * len(term.permutations):,} kernels for each triplet of atoms"
+    report = term.grid.report
+    return (f"{name}: {len(term.sparse_points)} points -> a spline of {' x '.join(map(str, term.grid.n_intervals))} cells; "
+            f"forces on probe structures change by {report['force_error']:.1e} eV/A (wanted {report['tolerance']:.0e})")
+
+
+def _tabulated_and_measured(model, term, tolerance):
+    """The coarsest spline that keeps the forces on the probes; none if even the finest does not."""
+    exact = replace(term, grid=None)
+    if len(exact.sparse_points) == 0:
+        return exact
+    alone = Model(model.species, dict.fromkeys(model.species, 0.0), [exact])
+    # far too close, triplets are ten times as many and their sums are of no use to anyone
+    probes = probe_structures(term, closest=_TRIPLET_CLOSEST)
+    for spacing in _SPACINGS:
+        if np.prod(grid_shape(term, spacing), dtype=float) > _LARGEST_GRID:
+            break
+        trial = tabulated(exact, spacing)
+        _, force_error = largest_differences(alone, replace(alone, terms=[trial]), probes)
+        if force_error <= _TRIPLET_SHARE * tolerance:
+            trial.grid.report |= {"force_error": force_error, "tolerance": tolerance}
+            return trial
+    return exact
 
 
 def _reduced_and_measured(model, term, tolerance, precision):
@@ -160,17 +210,17 @@ def reduce_term(term: SoapTerm, budget: float, collapse: bool = True, single_bud
     by_size = np.argsort(np.abs(rotated).max(axis=0), kind="stable")[n_out:]
     kept = np.sort(by_size)
     points, weights, form = rotated[:, kept], np.asarray(term.weights, dtype=float), "points"
+    offset = term.channels is not None and term.channels.kernel_offset != 0.0
     if collapse:
-        points, weights, form = _collapse(points, weights, term.zeta)
+        points, weights, form = _collapse(points, weights, 0.0 if offset else term.zeta)
     n_single = 0
     if form != "matrix" and len(points) > 1:
         n_single = _n_negligible(rotated[:, by_size], slopes * _EPS_SINGLE, single_budget)
         order = np.concatenate([np.sort(by_size[n_single:]), np.sort(by_size[:n_single])])
         points, kept = points[:, np.searchsorted(kept, order)], order
-    channels = range(len(term.neighbours))
-    table = np.stack([np.concatenate([term.table.values[:, :, l * term.n_max:(l + 1) * term.n_max] @ axes[l][channel]
-                                      for l in range(term.l_max + 1)], axis=2) for channel in channels])
-    centre = np.stack([term.centre_values[channel] @ axes[0][channel] for channel in channels])
+    table = np.stack([np.concatenate([values[:, :, l * term.n_max:(l + 1) * term.n_max] @ axes[l][channel]
+                                      for l in range(term.l_max + 1)], axis=2) for values, channel in term.groups()])
+    centre = np.stack([values @ axes[0][channel] for channel, values in enumerate(term.centre_values)])
     report = {"n_features": [term.n_features, len(kept)], "n_points": [len(term.sparse_points), len(points)],
               "of": term.digest()}
     return replace(term, reduced=Reduction(form, n_of_l, table, centre, kept, points, weights, report, n_single))

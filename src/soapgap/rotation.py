@@ -20,9 +20,12 @@ class Rotations:
 
     def __init__(self, term):
         self._term = term
-        self._blocks = _unpack(term.sparse_points, term.l_max + 1, len(term.neighbours) * term.n_max)
-        self._principal = [self._principal_axes(l) for l in range(term.l_max + 1)]
+        self._listed = term.channels is not None and term.channels.pairs is not None
         self._done = {}
+        if self._listed:  # the features are a list of products that no rotation keeps
+            return
+        self._blocks = _unpack(term.sparse_points, term.l_max + 1, term.n_channels * term.n_max)
+        self._principal = [self._principal_axes(l) for l in range(term.l_max + 1)]
 
     def __call__(self, smallest: float):
         """Radial functions not larger than `smallest` times the largest of all are cut.
@@ -34,7 +37,11 @@ class Rotations:
             Column k says of which R_nl the rotated function k is made.
         points : ndarray, shape (n_sparse, features of the rotated functions)
         """
-        largest = max(np.abs(self._term.table.values[:, 0]).max(), np.finfo(float).tiny)
+        if self._listed:
+            term = self._term
+            return ([term.n_max] * (term.l_max + 1), [[np.eye(term.n_max)] * term.n_channels] * (term.l_max + 1),
+                    np.asarray(term.sparse_points, dtype=np.float64))
+        largest = max(np.abs(self._term.table.values[..., 0, :]).max(), np.finfo(float).tiny)
         n_of_l = [int(np.count_nonzero(sizes > smallest * largest)) for _, sizes in self._principal]
         if tuple(n_of_l) not in self._done:
             self._done[tuple(n_of_l)] = self._rotated(n_of_l)
@@ -43,14 +50,15 @@ class Rotations:
     def _principal_axes(self, l):
         """Axes of the tabulated functions of one l, and the largest value of each turned function, descending."""
         term = self._term
-        functions = term.table.values[:, 0, l * term.n_max:(l + 1) * term.n_max]
+        tables = term.table.values.reshape(-1, *term.table.values.shape[-2:])
+        functions = tables[:, 0, l * term.n_max:(l + 1) * term.n_max]
         if l == 0:
             functions = np.vstack([functions, term.centre_values])
         axes = np.linalg.svd(functions, full_matrices=True)[2].T if len(functions) >= term.n_max else np.eye(term.n_max)
         return axes, np.abs(functions @ axes).max(axis=0)
 
     def _rotated(self, n_of_l):
-        n, n_channels = self._term.n_max, len(self._term.neighbours)
+        n, n_channels = self._term.n_max, self._term.n_channels
         axes, columns = [], []
         for l, n_l in enumerate(n_of_l):
             blocks, principal = self._blocks[:, l], self._principal[l][0][:, :n_l]

@@ -69,6 +69,19 @@ def _n_sparse(value: Any) -> int | dict[str, int]:
     raise _wrong(f"expected an integer >= 1 or one per centre species such as {{Si = 1000, O = 500}}, got {value!r}")
 
 
+def _theta(value: Any) -> tuple[float, float, float]:
+    items = [value] * 3 if _is_number(value) else value
+    if not isinstance(items, (list, tuple)) or len(items) != 3 or not all(_is_number(t) and t > 0 for t in items):
+        raise _wrong(f"expected a number > 0, or three of them, one for each component, got {value!r}")
+    return tuple(float(t) for t in items)
+
+
+def _three_species(value: Any) -> tuple[str, str, str]:
+    if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(isinstance(s, str) and s for s in value):
+        raise _wrong(f'expected three chemical symbols such as ["O", "Si", "Si"], got {value!r}')
+    return tuple(value)
+
+
 def _terms(value: Any) -> Any:
     if not isinstance(value, (list, tuple)) or not value:
         raise _wrong(f"expected at least one [[terms]] table, got {value!r}")
@@ -80,6 +93,8 @@ Sigma = Annotated[tuple[float, float, float], BeforeValidator(_sigma)]
 E0 = Annotated[Literal["isolated", "fit"] | dict[str, float], BeforeValidator(_e0)]
 NSparse = Annotated[int | dict[str, int], BeforeValidator(_n_sparse)]
 Positive = Annotated[float, Field(gt=0.0)]
+Theta = Annotated[tuple[float, float, float], BeforeValidator(_theta)]
+ThreeSpecies = Annotated[tuple[str, str, str], BeforeValidator(_three_species)]
 
 
 class DataConfig(Section):
@@ -132,6 +147,34 @@ class Distance2bConfig(Section):
         return _check_width(self)
 
 
+class _ThreeBodyConfig(Section):
+    """What the two kinds of three-body terms have in common."""
+
+    species: ThreeSpecies | None = None
+    cutoff: Positive
+    cutoff_transition_width: Positive = 0.5
+    theta: Theta
+    delta: Positive
+    n_sparse: Annotated[int, Field(ge=1)]
+    sparse_method: Literal["uniform", "fps", "random"] = "uniform"
+
+    @model_validator(mode="after")
+    def _check_width(self) -> _ThreeBodyConfig:
+        return _check_width(self)
+
+
+class Angle3bConfig(_ThreeBodyConfig):
+    """`[[terms]] kind = "angle_3b"`: a function of a centre and two neighbours per choice of their species."""
+
+    kind: Literal["angle_3b"]
+
+
+class Distance3bConfig(_ThreeBodyConfig):
+    """`[[terms]] kind = "distance_3b"`: a function of the three distances per choice of three species."""
+
+    kind: Literal["distance_3b"]
+
+
 def _check_width(term):
     width = term.cutoff_transition_width
     if width > term.cutoff:
@@ -159,7 +202,7 @@ class BaselineConfig(Section):
     pairs: dict[str, PairRadii] = Field(default_factory=dict)
 
 
-Term = Annotated[SoapConfig | Distance2bConfig, Field(discriminator="kind")]
+Term = Annotated[SoapConfig | Distance2bConfig | Angle3bConfig | Distance3bConfig, Field(discriminator="kind")]
 
 
 class FitConfig(Section):
@@ -196,6 +239,8 @@ SECTIONS = {
     "baseline.pairs": PairRadii,
     "terms:soap": SoapConfig,
     "terms:distance_2b": Distance2bConfig,
+    "terms:angle_3b": Angle3bConfig,
+    "terms:distance_3b": Distance3bConfig,
 }
 
 

@@ -46,6 +46,15 @@ def _section(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
     return str(loc[0])
 
 
+def _term_kinds(known: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return [name.removeprefix("terms:") for name in known if name.startswith("terms:")]
+
+
+def _either(words: list[str]) -> str:
+    quoted = [f'"{word}"' for word in words]
+    return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
 def _heading(section: str) -> str:
     if section == "":
         return "the top of the file, before the first [table]"
@@ -61,9 +70,9 @@ def _sentence(error: Mapping[str, Any], place: str, known: Mapping[str, tuple[st
     if kind == "missing":
         return f"{place}: this key is missing; it has no default"
     if kind == "union_tag_not_found":
-        return f'{place}.kind: this key is missing; expected "soap" or "distance_2b"'
+        return f"{place}.kind: this key is missing; expected {_either(_term_kinds(known))}"
     if kind == "union_tag_invalid":
-        near = difflib.get_close_matches(str(context.get("tag")), ["soap", "distance_2b"], 1)
+        near = difflib.get_close_matches(str(context.get("tag")), _term_kinds(known), 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{place}.kind: got {context.get('tag')!r}, expected {context.get('expected_tags')}{hint}"
     if kind == "soapgap":

@@ -16,6 +16,8 @@ from soapgap.training.design import BLOCK_ROWS, DesignMatrix, Targets
 from soapgap.training.kernels import rows_evaluator
 from soapgap.training.solve import StreamingQR
 from soapgap.training.sparse_points import Plan, PlannedPair
+from soapgap.training.triplet_kernel import BLOCK, N_BLOCKS
+from soapgap.training.triplet_points import PlannedTriplet
 
 PROBES = 3
 QR_TRIAL_ROWS, QR_TRIAL_COLUMNS = 512, 600
@@ -32,7 +34,9 @@ class Estimate:
     blocks : 8 (M + 1) x (rows of the block being gathered and of its parts, 2 (1024 + r), and 2 r per thread that
         wait), r the rows of the largest structure
     regulariser : 32 (M + 1)^2 for K_mm, its factor as rows and in LAPACK, and the saved triangle, without the blocks
-    environments : twice 8 bytes x features x environments that sparse points are chosen from, before all that
+    environments : twice 8 bytes x features x environments that sparse points are chosen from (for triplets, of all kernels
+        of a term), before all that
+    triplets : the blocks in which each thread makes the kernels of three-body terms
     sparse : 8 bytes x features x sparse points, in the model, in its file's bytes and in the evaluator of each thread
     present : what the process holds already: Python, the libraries and the data
     """
@@ -41,6 +45,7 @@ class Estimate:
     blocks: int
     regulariser: int
     environments: int
+    triplets: int
     sparse: int
     present: int
     seconds: float
@@ -48,7 +53,7 @@ class Estimate:
     @property
     def bytes(self) -> int:
         """The peak: the largest of the three phases."""
-        matrices = self.triangle + max(self.blocks, self.regulariser)
+        matrices = self.triangle + max(self.blocks + self.triplets, self.regulariser)
         return self.present + PLOTS + self.sparse + max(self.environments, matrices)
 
 
@@ -64,11 +69,13 @@ def estimate(plan: Plan, config: FitConfig, species: list[str], structures: Sequ
     waiting = 2 * threads * largest
     points = sum(8 * item.n_sparse * item.empty.n_features for item in plan.soaps)
     pools = [8 * item.pool[1] * item.empty.n_features for item in plan.soaps]
+    pools += [8 * 4 * sum(item.kept for item in group) for group in plan.triplets]
     return Estimate(
         triangle=row * (plan.n_columns + 1),
         blocks=row * (2 * (BLOCK_ROWS + largest) + waiting),
         regulariser=4 * row * (plan.n_columns + 1),
         environments=2 * max(pools, default=0),
+        triplets=8 * N_BLOCKS * BLOCK * threads * bool(plan.triplets),
         sparse=(4 + 2 * threads) * points,
         present=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         seconds=_trial(plan, config, species, structures, targets, threads),
@@ -99,6 +106,9 @@ def _random_kernels(plan: Plan) -> list:
     for item in plan.items:
         if isinstance(item, PlannedPair):
             kernels.append(item.kernel)
+            continue
+        if isinstance(item, PlannedTriplet):
+            kernels.append(item.kernel(item.random_points(rng)))
             continue
         points = rng.random((item.n_sparse, item.empty.n_features))
         points /= np.linalg.norm(points, axis=1)[:, None]

@@ -223,7 +223,7 @@ class _Fit:
         weights = solver.regularised_solution(regulariser(k.covariance(), jitter, k.name) for k in self.kernels)
         terms, column = [], 0
         for kernel in self.kernels:
-            terms.append(kernel.finished(weights[column:column + kernel.n_sparse]))
+            terms += kernel.finished(weights[column:column + kernel.n_sparse])
             column += kernel.n_sparse
         return Model(self.species, self.e0, terms + self.baseline, {})
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from soapgap.model import Model, PairTerm, SoapTerm
+from soapgap.model import Model, PairTerm, SoapTerm, TripletTerm
 from soapgap.reduction import reduce_term
 from soapgap.training.pair_kernel import PairKernel
+from soapgap.training.triplet_kernel import TripletKernel
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class SoapKernel:
         """Rows of the design matrix of one structure (`Evaluator.kernel_rows`)."""
         return evaluator.kernel_rows(self.index, neighbours, gradients=gradients, strain=strain)
 
-    def finished(self, weights: np.ndarray) -> SoapTerm:
+    def finished(self, weights: np.ndarray) -> list[SoapTerm]:
         """The term of the fitted model."""
-        return replace(self.term, weights=weights.reshape(1, -1))
+        return [replace(self.term, weights=weights.reshape(1, -1))]
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,48 @@ class DistanceKernel:
         """Rows of the design matrix of one structure."""
         return self.kernel.rows(neighbours, self.species, gradients, strain)
 
-    def finished(self, weights: np.ndarray) -> PairTerm:
+    def finished(self, weights: np.ndarray) -> list[PairTerm]:
         """The term of the fitted model."""
-        return self.kernel.pair_term(weights)
+        return [self.kernel.pair_term(weights)]
 
 
-Kernel = SoapKernel | DistanceKernel
+@dataclass(frozen=True)
+class ThreeBodyKernel:
+    """An `angle_3b` or `distance_3b` kernel among the species of the model."""
+
+    kernel: TripletKernel
+    species: list[str]
+
+    @property
+    def n_sparse(self) -> int:
+        """Number of sparse points, the number of columns of this kernel."""
+        return self.kernel.n_sparse
+
+    @property
+    def sparse_points(self) -> np.ndarray:
+        """(n_sparse, 4) weight F_s and descriptor X_s of every point."""
+        return np.column_stack([self.kernel.cutoffs, self.kernel.points])
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        kind = self.kernel.kind
+        return f"{'angle_3b' if kind.angle else 'distance_3b'} ({'-'.join(kind.species)})"
+
+    def covariance(self) -> np.ndarray:
+        """K_MM, (n_sparse, n_sparse), eV^2."""
+        return self.kernel.covariance()
+
+    def rows(self, evaluator, neighbours, gradients: bool, strain: bool):
+        """Rows of the design matrix of one structure."""
+        return self.kernel.rows(neighbours, self.species, gradients, strain)
+
+    def finished(self, weights: np.ndarray) -> list[TripletTerm]:
+        """The terms of the fitted model, one per species of centres."""
+        return self.kernel.terms(weights)
+
+
+Kernel = SoapKernel | DistanceKernel | ThreeBodyKernel
 
 
 #: What leaving out features may change in a kernel x . X_s of size 1, on average: so far below its last place that weights

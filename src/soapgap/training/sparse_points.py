@@ -1,13 +1,15 @@
 """From the terms of the configuration to kernels with their sparse points.
 
 A `soap` term becomes one kernel per centre species, a `distance_2b` term one per pair of species that occurs in the
-data (as gap_fit's add_species does). What will be made is planned first, so that memory and time can be told before.
+data (as gap_fit's add_species does), a three-body term one per triplet of species (`triplet_points`). What will be made
+is planned first, so that memory and time can be told before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from soapgap.training.kernels import DistanceKernel, Kernel, SoapKernel
 from soapgap.training.pair_kernel import PairKernel, sparse_grid
 from soapgap.training.progress import Reporter
 from soapgap.training.sparsify import select, unique_rows
+from soapgap.training.triplet_points import PlannedTriplet, choose_triplets, plan_triplets
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class PlannedPair:
 class Plan:
     """All kernels to be, in the order of the model's terms."""
 
-    items: list[PlannedSoap | PlannedPair]
+    items: list[PlannedSoap | PlannedPair | PlannedTriplet]
 
     @property
     def n_columns(self) -> int:
@@ -68,6 +71,12 @@ class Plan:
     def soaps(self) -> list[PlannedSoap]:
         """The SOAP kernels."""
         return [item for item in self.items if isinstance(item, PlannedSoap)]
+
+    @property
+    def triplets(self) -> list[list[PlannedTriplet]]:
+        """The three-body kernels, those of each term together."""
+        triplets = (item for item in self.items if isinstance(item, PlannedTriplet))
+        return [list(group) for _, group in groupby(triplets, lambda item: item.position[0])]
 
 
 def plan_kernels(config: FitConfig, species: list[str], shortest: dict, structures: Sequence[Structure],
@@ -81,14 +90,17 @@ def plan_kernels(config: FitConfig, species: list[str], shortest: dict, structur
     Raises
     ------
     InputError
-        `n_sparse` is given per species and does not fit the species of the data; no pair is within a term's cutoff.
+        `n_sparse` is given per species and does not fit the species of the data; no pair or triplet is within a term's
+        cutoff; a three-body term names species that the data do not have.
     """
-    items: list[PlannedSoap | PlannedPair] = []
+    items: list[PlannedSoap | PlannedPair | PlannedTriplet] = []
     for number, term in enumerate(config.terms):
         if isinstance(term, SoapConfig):
             items += _plan_soaps(number, term, species, structures, say)
-        else:
+        elif isinstance(term, Distance2bConfig):
             items += _plan_pairs(number, term, species, shortest, say)
+        else:
+            items += plan_triplets(number, term, species, structures, say)
     return Plan(items)
 
 
@@ -159,11 +171,18 @@ def make_kernels(plan: Plan, config: FitConfig, species: list[str], structures: 
         empty = Model(species, dict.fromkeys(species, 0.0), [item.empty for item in plan.soaps], {})
         first = empty.evaluator(1)
         evaluators = [first, *(first.clone() for _ in range(threads - 1))]
+    triplet_points = iter(())
+    if saved is None:
+        triplet_points = chain.from_iterable(choose_triplets(group, structures, config.seed, threads, say)
+                                             for group in plan.triplets)
     kernels: list[Kernel] = []
     index = 0
     for number, item in enumerate(plan.items):
         if isinstance(item, PlannedPair):
             kernels.append(item.kernel)
+            continue
+        if isinstance(item, PlannedTriplet):
+            kernels.append(item.kernel(next(triplet_points) if saved is None else np.array(saved[number])))
             continue
         if saved is not None:
             points = np.array(saved[number])

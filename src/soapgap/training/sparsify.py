@@ -51,7 +51,7 @@ def select(features: np.ndarray, n_sparse: int, method: str, seed) -> np.ndarray
     ----------
     features : (n, d), unit norm for normalised terms, duplicates removed
     n_sparse : how many; all rows if there are not more
-    method : "cur", "fps" or "random"
+    method : "cur", "fps", "random", or "uniform" (for features of few components)
     seed : seed or sequence of seeds of `numpy.random.default_rng`
 
     Returns
@@ -66,6 +66,8 @@ def select(features: np.ndarray, n_sparse: int, method: str, seed) -> np.ndarray
         chosen = farthest_points(features, n_sparse, int(rng.integers(n)))
     elif method == "cur":
         chosen = leverage_sample(features, n_sparse, rng)
+    elif method == "uniform":
+        chosen = grid_sample(features, n_sparse, rng)
     else:
         chosen = rng.choice(n, n_sparse, replace=False)
     return np.sort(chosen)
@@ -142,3 +144,33 @@ def leverage_sample(features: np.ndarray, n_points: int, rng: np.random.Generato
     with np.errstate(over="ignore"):
         keys = np.log(1.0 - rng.random(len(features))) / scores
     return np.argsort(-keys, kind="stable")[:n_points]
+
+
+def grid_sample(features: np.ndarray, n_points: int, rng: np.random.Generator) -> np.ndarray:
+    """GAP's UNIFORM: the first row in each cell of an even grid.
+
+    The grid has ceil(n_points^(1/d)) cells along each component, centred at equally spaced values from its smallest to its
+    largest one. If fewer cells than points are occupied, the others are drawn at random, first one more from each cell
+    that has more, then another, and so on, so that they too are spread evenly.
+
+    Parameters
+    ----------
+    features : (n, d), d small
+    n_points : number of points, at most n
+
+    Returns
+    -------
+    indices : in the order of their choice
+    """
+    n, d = features.shape
+    side = next(m for m in range(1, n_points + 1) if m**d >= n_points)
+    low, width = features.min(axis=0), np.ptp(features, axis=0)
+    steps = np.rint((features - low) / np.where(width > 0.0, width, 1.0) * (side - 1)).astype(np.int64)
+    cells = np.ravel_multi_index(tuple(steps.T), (side,) * d)
+    first = np.sort(np.unique(cells, return_index=True)[1])[:n_points]
+    rest = rng.permutation(np.setdiff1d(np.arange(n), first))
+    order = np.argsort(cells[rest], kind="stable")
+    _, starts, counts = np.unique(cells[rest][order], return_index=True, return_counts=True)
+    turn = np.empty(len(rest), np.int64)
+    turn[order] = np.arange(len(rest)) - np.repeat(starts, counts)  # how many of its cell come before
+    return np.concatenate([first, rest[np.argsort(turn, kind="stable")][:n_points - len(first)]])

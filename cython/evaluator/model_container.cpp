@@ -1,0 +1,203 @@
+// The safetensors container and checked access to a model's metadata. SPDX-License-Identifier: BSD-3-Clause
+#include <cmath>
+#include <cstring>
+
+#include "model_reader.hpp"
+#include "sha256.hpp"
+#include "soapgap.hpp"
+
+namespace soapgap {
+
+void fail(const std::string &message) { throw Error("model file: " + message); }
+
+const char *const damaged = "; the file is damaged or not complete: copy it again or make it again";
+
+// ---- the container --------------------------------------------------------------------------------------------
+
+static std::uint64_t little_endian(const char *p) {
+  std::uint64_t v = 0;
+  for (int i = 7; i >= 0; --i) v = v << 8 | static_cast<unsigned char>(p[i]);
+  return v;
+}
+
+static Tensor read_tensor(const std::string &name, const json &entry, const char *data, std::size_t n_data) {
+  if (entry.size() != 3 || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets"))
+    fail("the header of tensor '" + name + "' is not understood" + damaged);
+  Tensor t;
+  t.dtype = entry.at("dtype").get<std::string>();
+  t.shape = entry.at("shape").get<std::vector<std::int64_t>>();
+  const auto offsets = entry.at("data_offsets").get<std::vector<std::uint64_t>>();
+  if (t.dtype != "F64") fail("tensor '" + name + "' has type " + t.dtype + ", expected F64");
+  std::uint64_t n = 8;
+  for (std::int64_t extent : t.shape) {
+    if (extent < 0 || (extent > 0 && n > (std::uint64_t(1) << 62) / std::uint64_t(extent)))
+      fail("tensor '" + name + "' has an impossible shape" + damaged);
+    n *= static_cast<std::uint64_t>(extent);
+  }
+  if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > n_data || offsets[1] - offsets[0] != n)
+    fail("tensor '" + name + "' does not lie within the file" + damaged);
+  t.begin = data + offsets[0];
+  t.end = data + offsets[1];
+  return t;
+}
+
+File read_container(const char *bytes, std::size_t n_bytes) {
+  if (n_bytes == 0) fail("it is empty; expected a soapgap model (safetensors)");
+  if (n_bytes < 10) fail("only " + std::to_string(n_bytes) + " bytes" + damaged);
+  const std::uint64_t n_header = little_endian(bytes);
+  if (n_header > n_bytes - 8 || n_header < 2 || bytes[8] != '{')
+    fail("it does not begin like a safetensors file; expected a soapgap model (*.safetensors)");
+  const json header = json::parse(bytes + 8, bytes + 8 + n_header, nullptr, false);
+  if (header.is_discarded() || !header.is_object()) fail(std::string("its header is not valid JSON") + damaged);
+  if (!header.contains("__metadata__") || !header["__metadata__"].is_object() ||
+      !header["__metadata__"].contains("soapgap") || !header["__metadata__"]["soapgap"].is_string())
+    fail("a safetensors file without soapgap metadata; expected a model written by soapgap");
+  File file;
+  file.metadata = header["__metadata__"]["soapgap"].get<std::string>();
+  const char *data = bytes + 8 + n_header;
+  std::size_t n_used = 0;
+  for (const auto &[name, entry] : header.items()) {
+    if (name == "__metadata__") continue;
+    const Tensor t = read_tensor(name, entry, data, n_bytes - 8 - n_header);
+    n_used += static_cast<std::size_t>(t.end - t.begin);
+    file.tensors.emplace(name, t);
+  }
+  if (n_used != n_bytes - 8 - n_header)
+    fail("the tensors cover " + std::to_string(n_used) + " of " + std::to_string(n_bytes - 8 - n_header) + " bytes" +
+         damaged);
+  return file;
+}
+
+void verify_checksum(const File &file) {
+  const std::string key = "\"checksum\":\"";
+  const std::size_t at = file.metadata.find(key);
+  const std::size_t n_entry = key.size() + 64 + 2;  // digits, closing quote, comma
+  if (at == std::string::npos || at + n_entry > file.metadata.size()) fail(std::string("no checksum") + damaged);
+  Sha256 hash;
+  hash.update(file.metadata.data(), at);
+  hash.update(file.metadata.data() + at + n_entry, file.metadata.size() - at - n_entry);
+  for (const auto &[name, tensor] : file.tensors) {
+    std::string head = "\n" + name + "\n" + tensor.dtype + "\n";
+    for (std::int64_t extent : tensor.shape) head += std::to_string(extent) + ",";
+    head += "\n";
+    hash.update(head.data(), head.size());
+    hash.update(tensor.begin, static_cast<std::size_t>(tensor.end - tensor.begin));
+  }
+  const std::string got = hash.hex_digest(), expected = file.metadata.substr(at + key.size(), 64);
+  if (got != expected)
+    fail("checksum " + got.substr(0, 12) + "... of the content, expected " + expected.substr(0, 12) +
+         "...: the file was altered or damaged; copy it again or make it again");
+}
+
+// ---- metadata ---------------------------------------------------------------------------------------------------
+
+void check_keys(const json &object, const std::string &where, std::initializer_list<const char *> known) {
+  if (!object.is_object()) fail(where + " is not an object" + damaged);
+  for (const auto &[key, value] : object.items()) {
+    bool found = false;
+    for (const char *name : known) found = found || key == name;
+    if (!found) fail(where + " has an unknown key '" + key + "': it was written by a newer soapgap; upgrade soapgap");
+  }
+  for (const char *name : known)
+    if (!object.contains(name)) fail(where + " lacks the key '" + name + "'" + damaged);
+}
+
+double read_number(const json &object, const char *key, const std::string &where, double low, double high) {
+  if (!object.at(key).is_number()) fail(where + "." + key + " is not a number" + damaged);
+  const double v = object.at(key).get<double>();
+  if (!(v >= low && v <= high)) fail(where + "." + key + " = " + std::to_string(v) + " is out of range" + damaged);
+  return v;
+}
+
+int read_count(const json &object, const char *key, const std::string &where, int low, int high) {
+  if (!object.at(key).is_number_integer()) fail(where + "." + key + " is not a whole number" + damaged);
+  return static_cast<int>(read_number(object, key, where, low, high));
+}
+
+std::vector<double> read_numbers(const json &object, const char *key, const std::string &where, std::size_t n) {
+  const json &list = object.at(key);
+  if (!list.is_array() || list.size() != n)
+    fail(where + "." + key + " is not a list of " + std::to_string(n) + " numbers" + damaged);
+  std::vector<double> numbers;
+  for (const json &v : list) {
+    if (!v.is_number() || !std::isfinite(v.get<double>())) fail(where + "." + key + " holds something else than numbers" + damaged);
+    numbers.push_back(v.get<double>());
+  }
+  return numbers;
+}
+
+int read_species(const ModelData &model, const json &symbol, const std::string &where) {
+  for (std::size_t i = 0; i < model.species.size(); ++i)
+    if (symbol.is_string() && symbol.get<std::string>() == model.species[i]) return static_cast<int>(i);
+  fail(where + " names a species that is not in the model" + damaged);
+}
+
+std::vector<double> read_array(File &file, const json &tensors, const char *role, const std::string &where,
+                               const std::vector<std::int64_t> &shape) {
+  const std::string name = tensors.at(role).get<std::string>();
+  const auto it = file.tensors.find(name);
+  if (it == file.tensors.end()) fail(where + ": tensor '" + name + "' is missing" + damaged);
+  Tensor &t = it->second;
+  bool same = t.shape.size() == shape.size();
+  for (std::size_t i = 0; same && i < shape.size(); ++i) same = shape[i] < 0 || shape[i] == t.shape[i];
+  if (!same) fail(where + ": tensor '" + name + "' has a shape that does not fit its term" + damaged);
+  t.used = true;
+  std::vector<double> values(static_cast<std::size_t>(t.end - t.begin) / sizeof(double));
+  if (!values.empty()) std::memcpy(values.data(), t.begin, values.size() * sizeof(double));
+  for (double v : values)
+    if (!std::isfinite(v)) fail(where + ": tensor '" + name + "' holds a number that is not finite");
+  return values;
+}
+
+void claim_other_tensors(File &file, const json &tensors, const std::string &where) {
+  for (const auto &[role, name] : tensors.items()) {
+    const auto it = file.tensors.find(name.get<std::string>());
+    if (it == file.tensors.end()) fail(where + ": tensor '" + name.get<std::string>() + "' is missing" + damaged);
+    it->second.used = true;
+  }
+}
+
+RadialTable read_table(File &file, const json &term, const std::string &where, int n_functions, double end,
+                       const std::vector<std::int64_t> &leading) {
+  RadialTable table;
+  table.n_functions = n_functions;
+  int n_rows = 0;
+  for (const json &s : term.at("segments")) {
+    if (!s.is_array() || s.size() != 3) fail(where + ": a segment is not [start, stop, n_intervals]" + damaged);
+    Segment segment;
+    segment.start = s[0].get<double>();
+    segment.stop = s[1].get<double>();
+    segment.n_intervals = s[2].get<int>();
+    if (segment.n_intervals < 1 || segment.n_intervals > 10000000 || !(segment.stop > segment.start) ||
+        (!table.segments.empty() && segment.start != table.segments.back().stop))
+      fail(where + ": the table's segments do not join" + damaged);
+    segment.h = (segment.stop - segment.start) / segment.n_intervals;
+    segment.first_row = n_rows;
+    n_rows += segment.n_intervals + 1;
+    table.segments.push_back(segment);
+  }
+  if (table.segments.empty() || table.stop() != end)
+    fail(where + ": the table does not end at the cutoff" + damaged);
+  std::vector<std::int64_t> shape = leading;
+  for (std::int64_t extent : {std::int64_t(n_rows), std::int64_t(3), std::int64_t(n_functions)}) shape.push_back(extent);
+  table.values = read_array(file, term.at("tensors"), "radial", where, shape);
+  return table;
+}
+
+std::int64_t n_rows(const RadialTable &table) {
+  return table.segments.back().first_row + table.segments.back().n_intervals + 1;
+}
+
+int check_head(const json &term, const std::string &where, int newest) {
+  const std::string kind = term.at("kind").get<std::string>();
+  const int version = read_count(term, "kind_version", where, 1, 1000000);
+  if (version > newest)
+    fail(where + ": version " + term.at("kind_version").dump() + " of kind '" + kind +
+         "' is newer than this soapgap knows (" + std::to_string(newest) + "): upgrade soapgap");
+  if (term.at("n_out") != 1 || term.at("irreps") != "0e" || term.at("source") != "pair_table")
+    fail(where + ": output " + term.at("irreps").dump() + " x " + term.at("n_out").dump() + " from " +
+         term.at("source").dump() + "; this soapgap evaluates \"0e\" x 1 from \"pair_table\": upgrade soapgap");
+  return version;
+}
+
+}  // namespace soapgap

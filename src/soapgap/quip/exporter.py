@@ -1,0 +1,187 @@
+"""A model as a potential file of QUIP: everything, or an error that names what QUIP cannot express."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from soapgap.errors import InputError
+from soapgap.model import Model, PairTerm, SoapTerm, TripletTerm
+from soapgap.quip.document import Coordinate, Document, GapParams
+from soapgap.quip.glue import GlueParams, GlueType, Table
+from soapgap.quip.glue_terms import glue_params
+from soapgap.quip.soap import soap_layout
+from soapgap.quip.strings import parse_parameters
+from soapgap.quip.writer import write_document
+
+__all__ = ["document_of", "write_quip"]
+
+#: The oldest version with all of today's meanings: read by every QUIP since 2020.
+GAP_VERSION = 1596837814
+_KNOTS_PER_ANGSTROM = 2000
+
+
+def write_quip(model: Model, path) -> None:
+    """Write a model as a GAP potential of QUIP: an XML file and its files of sparse points.
+
+    Parameters
+    ----------
+    model : Model
+        Reductions and splines do not matter: the sparse points are written.
+    path : str or Path
+
+    Raises
+    ------
+    InputError
+        If QUIP cannot express a part of the model (named in the message), or a file cannot be written.
+    """
+    write_document(Path(path), document_of(model))
+
+
+def document_of(model: Model) -> Document:
+    """The potential file's content; see `write_quip`."""
+    label = model.provenance.get("quip", {}).get("label", "soapgap")
+    glue, others = [], []
+    for term in model.terms:
+        from_glue = not isinstance(term, SoapTerm) and term.origin.get("kind") in ("glue", "zbl")
+        (glue if from_glue else others).append(term)
+    groups = [list(terms) for _, terms in itertools.groupby(others, key=_group)]
+    versions = {_origin(terms[0]).get("gap_version", GAP_VERSION) for terms in groups} or {GAP_VERSION}
+    if len(versions) > 1:
+        raise InputError(f"the model's terms follow different versions of QUIP's conventions ({sorted(versions)}), and a file "
+                         "has one: they cannot be written together")
+    coordinates = [_coordinate(terms, f"{label}{n}") for n, terms in enumerate(groups, start=1)]
+    e0 = {atomic_numbers[s]: float(model.e0[s]) for s in model.species}
+    command_line = model.provenance.get("quip", {}).get("command_line", "")
+    gap = GapParams(label, versions.pop(), e0, coordinates, command_line)
+    return Document(label, [*_glue_parts(glue, model.species), gap])
+
+
+def _origin(term) -> dict:
+    return (term.basis if isinstance(term, SoapTerm) else term.origin).get("quip", {})
+
+
+def _group(term):
+    """Terms of one coordinate of QUIP lie together and say its number; terms made here say what belongs together."""
+    origin = _origin(term)
+    if origin:
+        return ("quip", origin["coordinate"])
+    one_cluster = isinstance(term, TripletTerm) and term.geometry == "distances"  # one set of weights, seen from each atom
+    return ("cluster", json.dumps(term.origin, sort_keys=True)) if one_cluster else id(term)
+
+
+def _coordinate(terms, label) -> Coordinate:
+    term, origin = terms[0], _origin(terms[0])
+    if origin:
+        return _imported(term, origin, label)
+    if isinstance(term, SoapTerm):
+        return _soap(term, label)
+    return _pair(term, label) if isinstance(term, PairTerm) else _triplet(term, label)
+
+
+def _imported(term, origin, label):
+    if isinstance(term, SoapTerm):
+        layout = soap_layout(parse_parameters(origin["descriptor"]), origin["gap_version"])
+        points = _quip_order(term.sparse_points, layout.order, layout.basis["radial_basis"], layout.sigma0)
+    else:
+        points = term.sparse.get("quip_points", term.sparse.get("sparse_points", getattr(term, "sparse_points", None)))
+    weights = np.asarray(term.sparse["weights"] if isinstance(term, PairTerm) else term.weights[0])
+    return Coordinate(label, origin["descriptor"], origin["covariance"], origin["delta"], origin["f0"], origin["zeta"],
+                      origin["theta"], origin["permutations"], weights, np.ones(len(weights)), points)
+
+
+def _quip_order(points, order, radial_basis, sigma0):
+    turbo = radial_basis.startswith("soap_turbo")
+    out = np.full((len(points), len(order) + (0 if turbo else 1)), sigma0)
+    out[:, order] = points
+    return out
+
+
+# ---- terms that were made here ------------------------------------------------------------------------------------------
+
+
+def _refuse(part, why):
+    raise InputError(f"QUIP cannot express {part}: {why}")
+
+
+def _cosine(part, parameters):
+    if parameters.get("cutoff_function", "cosine") != "cosine":
+        _refuse(part, f"its cutoff function is {parameters['cutoff_function']}, QUIP has the cosine")
+
+
+def _soap(term, label):
+    name, b = f"the soap term of {term.centre}", term.basis
+    if b.get("radial_basis") != "equispaced":
+        _refuse(name, f"its radial basis is {b.get('radial_basis')}; fit with radial_basis = \"equispaced\", which QUIP has")
+    _cosine(name, b)
+    if term.channels is not None:
+        _refuse(name, "its channels are not those of QUIP")
+    z = " ".join(str(atomic_numbers[s]) for s in term.neighbours)
+    descriptor = (f"soap cutoff={term.cutoff!r} cutoff_transition_width={b['cutoff_transition_width']!r} n_max={term.n_max} "
+                  f"l_max={term.l_max} atom_sigma={b['atom_sigma']!r} central_weight={b['central_weight']!r} "
+                  f"basis_error_exponent={b['basis_error_exponent']!r} normalise={'T' if term.normalise else 'F'} "
+                  f"central_reference_all_species=F n_species={len(term.neighbours)} species_Z={{{z}}} n_Z=1 "
+                  f"Z={atomic_numbers[term.centre]}")
+    layout = soap_layout(parse_parameters(descriptor), GAP_VERSION)
+    points = _quip_order(term.sparse_points, layout.order, "equispaced", 0.0)
+    return _dot(label, descriptor, term, points)
+
+
+def _dot(label, descriptor, term, points):
+    weights = np.asarray(term.weights[0], dtype=np.float64)
+    return Coordinate(label, descriptor, "dot_product", term.delta, 0.0, term.zeta, None, None, weights, np.ones(len(weights)),
+                      points)
+
+
+def _pair(term, label):
+    name, o = f"the pair term {'-'.join(term.species)}", term.origin
+    if o.get("kind") != "distance_2b":
+        _refuse(name, f"it is a {o.get('kind', 'table')}, not a distance_2b")
+    _cosine(name, o)
+    z = [atomic_numbers[s] for s in term.species]
+    descriptor = (f"distance_2b cutoff={o['cutoff']!r} cutoff_transition_width={o['cutoff_transition_width']!r} Z1={z[0]} "
+                  f"Z2={z[1]}")
+    weights = np.asarray(term.sparse["weights"], dtype=np.float64)
+    return Coordinate(label, descriptor, "ard_se", o["delta"], 0.0, None, [o["theta"]], [[0]], weights, np.ones(len(weights)),
+                      np.asarray(term.sparse["sparse_points"])[:, None])
+
+
+def _triplet(term, label):
+    shape = f"cutoff={term.cutoff!r} cutoff_transition_width={term.cutoff_transition_width!r}"
+    z = [atomic_numbers[s] for s in (term.centre, *term.neighbours)]
+    if term.geometry == "angle":
+        descriptor = f"angle_3b {shape} Z={z[0]} Z1={z[1]} Z2={z[2]}"
+        permutations, points, theta = [[0, 1, 2]], term.sparse_points, term.theta
+    else:
+        # The first centre of a cluster is its first atom in QUIP's order, so its components stand as QUIP has them.
+        descriptor = f"distance_Nb order=3 {shape} compact_clusters=F Z={{{' '.join(map(str, z))}}}"
+        permutations, points, theta = term.permutations, term.sparse_points, term.theta
+    weights = np.asarray(term.weights[0], dtype=np.float64)
+    dot = term.kernel == "dot_product"
+    return Coordinate(label, descriptor, term.kernel, term.delta, term.f0, term.zeta if dot else None, None if dot else theta,
+                      None if dot else permutations, weights, np.ones(len(weights)), points)
+
+
+def _glue_parts(terms, species) -> list[GlueParams]:
+    """Glue potentials as they came; pair tables of ours (short-range repulsion) as the pair part of one more."""
+    parts = []
+    for _, same in itertools.groupby((t for t in terms if t.origin["kind"] == "glue"), key=lambda t: t.origin["label"]):
+        parts.append(glue_params(list(same)))
+    ours = [t for t in terms if t.origin["kind"] == "zbl"]
+    if ours:
+        nothing = Table((0.0, 1.0, 2.0, 3.0), (0.0, 0.0, 0.0, 0.0))
+        flat = Table((0.0, 1.0), (0.0, 0.0))
+        types = tuple(GlueType(z, nothing, flat) for z in sorted(atomic_numbers[s] for s in species))
+        pairs = {tuple(sorted(atomic_numbers[s] for s in t.species)): _dense(t) for t in ours}
+        parts.append(GlueParams("repulsion", types, pairs))
+    return parts
+
+
+def _dense(term) -> Table:
+    """2 V(r) at knots so close that a cubic spline follows it."""
+    first = max(term.table.segments[0][0], 1.0 / _KNOTS_PER_ANGSTROM)
+    r = np.linspace(first, term.cutoff, int(_KNOTS_PER_ANGSTROM * (term.cutoff - first)) + 2)
+    value, slope = term.table.evaluate(r[:-1])
+    return Table(tuple(r.tolist()), (*(2.0 * value[:, 0]).tolist(), 0.0), (2.0 * float(slope[0, 0]), 0.0))
