@@ -21,13 +21,14 @@ import table_ase
 import table_fit
 import table_lammps
 import table_profile
+import table_quip
 import table_scaling
 import table_sweeps
 import table_threads
 from common import Screen, machine, save
 
 TABLES = {"ase": table_ase, "lammps": table_lammps, "scaling": table_scaling, "threads": table_threads, "sweeps": table_sweeps,
-          "profile": table_profile, "fit": table_fit}
+          "profile": table_profile, "fit": table_fit, "quip": table_quip}
 
 
 def command_line():

@@ -34,6 +34,7 @@ cdef extern from "soapgap.hpp" namespace "soapgap" nogil:
         int n_terms()
         bint shares_energy()
         bint needs_order()
+        bint whole_structure()
         const string &metadata()
 
     cdef cppclass Neighbours:

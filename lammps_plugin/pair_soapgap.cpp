@@ -142,6 +142,9 @@ void PairSoapGAP::load_model(const std::string &name)
     if (length > 0) MPI_Bcast(&problem[0], length, MPI_CHAR, first_failed, world);
     error->all(FLERR, "pair_style soapgap: model file '" + name + "': " + problem);
   }
+  if (model->whole_structure())
+    error->all(FLERR, "pair_style soapgap: model file '" + name + "' holds an averaged descriptor (average=T): its energy is "
+                          "a function of all atoms together and cannot be shared out over processors; use it in ASE or i-PI");
   model_bytes = bytes.size();
 }
 

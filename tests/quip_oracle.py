@@ -58,10 +58,10 @@ def write_quip_model(model, folder) -> Path:
 
 
 def quip_calculator(xml):
-    """quippy's calculator of a model written by `write_quip_model`."""
+    """quippy's calculator of the potential in a file."""
     from quippy.potential import Potential
 
-    return Potential("IP GAP label=soapgap", param_filename=str(xml))
+    return Potential("", param_filename=str(xml))
 
 
 def quip_evaluate(calculator, atoms):

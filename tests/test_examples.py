@@ -113,6 +113,22 @@ class TestExamples:
             np.testing.assert_allclose(a.forces, b.forces, atol=0.02)
 
 
+    def test_quip(self, copy):
+        """The lines of its README: in, shown, run, out again with the same numbers in the files of sparse points."""
+        folder = copy / "examples" / "quip"
+        to_model, show, run, to_quip = block("examples/quip/README.md", "sh").splitlines()
+        assert "3 terms" in soapgap(*shlex.split(to_model)[1:], folder=folder)
+        assert "angle_3b" in soapgap(*shlex.split(show)[1:], folder=folder)
+        step, temperature, _, _, total, _ = lmp(folder, run).T
+        assert (step[0], step[-1]) == (0, 200)
+        assert 100 < temperature[1:].mean() < 500
+        assert 0 < np.ptp(total) / 216 < 3e-4
+        soapgap(*shlex.split(to_quip)[1:], folder=folder)
+        for n in (1, 2, 3):
+            name = f"xml.sparseX.soapgap{n}"
+            assert (folder / f"again.{name}").read_bytes() == (folder / f"silicon.{name}").read_bytes()
+
+
     def test_pages(self):
         """Every folder is in the index, and no link of the pages leads nowhere."""
         folder = ROOT / "examples"

@@ -29,6 +29,10 @@ MODELS = {
     "soap, decay without rate": SOAP + "zeta=3 cutoff_dexp=1 cutoff_scale=1.5 cutoff_rate=0.0",
     "soap, central weight": SOAP + "zeta=4 central_weight=0.5 central_reference_all_species=T",
     "soap, GTO": SOAP + "zeta=4 radial_basis=GTO",
+    "soap, averaged": SOAP.replace("add_species=T", "add_species=F")
+    + "zeta=2 n_species=3 species_Z={{14 8 22}} n_Z=1 Z={{0}} average=T normalise=F",
+    "soap, averaged over some": SOAP.replace("add_species=T", "add_species=F")
+    + "zeta=3 n_species=3 species_Z={{14 8 22}} n_Z=2 Z={{14 8}} average=T",
     "soap, POLY": SOAP + "zeta=4 radial_basis=POLY",
     "soap, diagonal": SOAP + "zeta=4 diagonal_radial=T",
     "soap, wildcard": SOAP.replace("add_species=T", "add_species=F") + "zeta=4 n_species=1 species_Z={{0}} Z=0",
@@ -118,6 +122,22 @@ def test_energies_forces_virials_and_local_energies_are_quip_s(fitted, name):
     model = read_quip(xml)
     assert model.terms
     compare(model, xml, bound)
+
+
+def test_forces_of_soap_turbo_are_the_derivative_of_quip_s_energies(fitted):
+    """QUIP's own are not: its radial integrals and their derivatives do not belong together."""
+    xml, atoms, rng = fitted("soap_turbo"), small_cell(105), np.random.default_rng(5)  # no neighbour at a jump of R_nl
+    direction, h = rng.normal(size=atoms.positions.shape), 1e-3
+    moved = []
+    for k in (-3, -2, -1, 1, 2, 3):
+        moved.append(atoms.copy())
+        moved[-1].positions += k * h * direction
+    e = [result[0] for result in quip_results(xml, moved)]
+    slope = (-e[0] + 9 * e[1] - 45 * e[2] + 45 * e[3] - 9 * e[4] + e[5]) / (60 * h)
+    ours = -(Potential(read_quip(xml), 1).compute(atoms).forces * direction).sum()
+    theirs = -(quip_results(xml, [atoms])[0][1] * direction).sum()
+    assert abs(ours - slope) < 1e-9
+    assert abs(theirs - slope) > 1e-8
 
 
 @pytest.mark.parametrize("name", MODELS)

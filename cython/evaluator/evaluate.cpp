@@ -1,6 +1,7 @@
 // Neighbours -> energies of centres and their gradients. SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
 #include <exception>
+#include <map>
 #ifdef _OPENMP
 #include <omp.h>
 #include <pthread.h>
@@ -8,6 +9,7 @@
 #include <atomic>
 #endif
 
+#include "averaged_soap.hpp"
 #include "blas.hpp"
 #include "pair_term.hpp"
 #include "soap_batch.hpp"
@@ -107,6 +109,13 @@ void evaluate_soap(const SoapTerm &term, WorkspaceData &w, const Neighbours &nb,
   error.rethrow();
 }
 
+void evaluate_averaged(const ModelData &m, WorkspaceData &w, const Neighbours &nb, double *energies, double *gradients) {
+  std::map<int, std::vector<const SoapTerm *>> averages;
+  for (const SoapTerm &term : m.soap_terms)
+    if (term.average >= 0) averages[term.average].push_back(&term);
+  for (const auto &[number, terms] : averages) add_averaged_soap(terms, nb, w.threads[0], energies, gradients);
+}
+
 // Terms of few bodies, centre by centre: a centre's pairs are its own, so threads share nothing here either.
 void evaluate_few_body(const ModelData &m, WorkspaceData &w, const Neighbours &nb, double *energies, double *gradients,
                        double *shares) {
@@ -138,7 +147,8 @@ void evaluate(const Model &model, Workspace &workspace, const Neighbours &nb, do
   if (gradients) std::fill(gradients + 3 * nb.offsets[0], gradients + 3 * nb.offsets[nb.n_centres], 0.0);
   if (shares) std::fill(shares + nb.offsets[0], shares + nb.offsets[nb.n_centres], 0.0);
   for (const SoapTerm &term : m.soap_terms)
-    evaluate_soap(term.for_evaluation(), workspace.data(), nb, energies, gradients);
+    if (term.average < 0) evaluate_soap(term.for_evaluation(), workspace.data(), nb, energies, gradients);
+  if (m.whole_structure) evaluate_averaged(m, workspace.data(), nb, energies, gradients);
   evaluate_few_body(m, workspace.data(), nb, energies, gradients, shares);
 }
 

@@ -109,6 +109,8 @@ void kernel_rows(const Model &model, Workspace &workspace, int term_index, const
   const SoapTerm &term = term_for_rows(soap_term(model, term_index));
   if (term.n_sparse > 0 && term.sparse_points.empty())
     throw Error("this model was read for evaluation only: rows of a design matrix need one that was read whole");
+  if (term.average >= 0)
+    throw Error("rows of a design matrix are not made for averaged descriptors (one for a whole structure)");
   const std::int64_t d = term.n_features, n_kept = term.n_kept, n_s = term.n_sparse;
   std::int64_t n_atoms = 0;
   for (std::int64_t i = 0; i < nb.n_centres; ++i) n_atoms = std::max(n_atoms, centre_atom[i] + 1);

@@ -63,6 +63,7 @@ const std::vector<std::string> &Model::species() const { return data_->species; 
 double Model::cutoff() const { return data_->cutoff; }
 bool Model::shares_energy() const { return data_->shares_energy; }
 bool Model::needs_order() const { return data_->needs_order; }
+bool Model::whole_structure() const { return data_->whole_structure; }
 int Model::n_terms() const { return static_cast<int>(data_->terms.size()); }
 const std::string &Model::metadata() const { return data_->metadata; }
 

@@ -34,6 +34,7 @@ struct SoapTerm {
   std::vector<int> group_of_species;  // -1: not seen
   double zeta, delta;
   double offset = 0.0;                // added to every x . X_s
+  int average = -1;                   // terms of the same number make one descriptor of the whole structure; -1: one per centre
   bool normalise;
   std::int64_t n_features;            // of the basis
   std::vector<std::int32_t> kept;     // the features that the kernel sees; empty: all
@@ -106,6 +107,7 @@ struct ModelData {
   std::vector<double> e0;
   double cutoff = 0.0;
   bool shares_energy = false;  // a term gives part of its energy to neighbours
+  bool whole_structure = false;  // a term needs all atoms at once
   bool needs_order = false;    // a term tells two like neighbours apart by their order
   std::vector<TermPlace> terms;  // in the order of the file
   std::vector<SoapTerm> soap_terms;

@@ -108,7 +108,11 @@ std::vector<ChannelPair> read_pairs(File &file, const json &tensors, const std::
 
 // What version 3 says more than version 1: channels that are not one per species, factors, a list of features.
 void read_channels(SoapTerm &soap, SoapShape &shape, File &file, const json &term, const std::string &where) {
-  const json &channels = term.at("channels");
+  json channels = term.at("channels");
+  if (channels.is_object() && channels.contains("average")) {
+    soap.average = read_count(channels, "average", where + ".channels", 0, 1000000);
+    channels.erase("average");
+  }
   check_keys(channels, where + ".channels", {"of_neighbour", "n", "table_per_neighbour", "l_factors", "kernel_offset"});
   shape.n_channels = read_count(channels, "n", where + ".channels", 1, 1000);
   const std::size_t n_neighbours = term.at("neighbours").size();
@@ -129,6 +133,16 @@ void read_channels(SoapTerm &soap, SoapShape &shape, File &file, const json &ter
   shape.l_factors = read_numbers(channels, "l_factors", where + ".channels", shape.n_of_l.size());
   soap.offset = read_number(channels, "kernel_offset", where + ".channels", 0.0, 1e6);
   shape.pairs = read_pairs(file, term.at("tensors"), where, shape.n_channels * shape.n_of_l[0]);
+}
+
+// Terms that make one descriptor differ in their centres only.
+void check_average(ModelData &model, const SoapTerm &soap, const std::string &where) {
+  model.whole_structure = true;
+  if (soap.reduced) fail(where + ": a descriptor of a whole structure has no reduced form" + damaged);
+  for (const SoapTerm &other : model.soap_terms)
+    if (other.average == soap.average && (other.basis.n_c != soap.basis.n_c || other.n_features != soap.n_features ||
+                                          other.n_sparse != soap.n_sparse || other.centre == soap.centre))
+      fail(where + ".channels.average joins terms that do not belong together" + damaged);
 }
 
 }  // namespace
@@ -177,6 +191,7 @@ void read_soap_term(ModelData &model, File &file, const json &term, const std::s
   for (double &w : soap.scaled_weights) w *= soap.delta * soap.delta;
   if (version >= 2 && !term.at("reduced").is_null())
     soap.reduced = read_reduced(soap, shape, table, file, term.at("reduced"), where + ".reduced");
+  if (soap.average >= 0) check_average(model, soap, where);
   model.cutoff = std::max(model.cutoff, cutoff);
   model.terms.push_back({TermPlace::soap, static_cast<int>(model.soap_terms.size())});
   model.soap_terms.push_back(std::move(soap));

@@ -50,6 +50,8 @@ class Model {
   // A term's kernel tells two like neighbours apart (QUIP's distance_Nb does so by mistake): the neighbours of a centre must
   // then come in the order of their atoms' numbers, images of one atom in that of their cell's indices.
   bool needs_order() const;
+  // A term's energy is a function of all atoms together (GAP's average=T): `evaluate` must be given a whole structure.
+  bool whole_structure() const;
   const std::string &metadata() const;                // the canonical JSON string of the file
   const ModelData &data() const { return *data_; }
 

@@ -76,7 +76,8 @@ def cutoff_transition(r, cutoff: float, width: float, shape: str) -> tuple[np.nd
 
     Written so that it is exactly zero at rc. Parameters and result as in `cutoff_function`.
     """
-    u = (cutoff - np.asarray(r, dtype=np.float64)) / width
+    r = np.asarray(r)
+    u = (cutoff - (r if r.dtype == np.longdouble else r.astype(np.float64))) / width
     if shape == "septic":
         v = 1 - u
         low = np.minimum(u, v)  # f(u) = 1 - f(v): the smaller of the two keeps all digits

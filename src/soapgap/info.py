@@ -17,15 +17,17 @@ def print_info(path) -> None:
     model = Model.load(path)
     console = Console(width=None if Console().is_terminal else 120, highlight=False)
     provenance = model.provenance
-    data = provenance.get("training_data", {})
+    data, quip = provenance.get("training_data", {}), provenance.get("quip", {})
     console.print(f"[bold]{path}[/bold]", soft_wrap=True)
     for label, value in (
             ("checksum", f"sha256 {model.checksum}"),
             ("species", ", ".join(f"{s} (e0 = {model.e0[s]:.6g} eV)" for s in model.species)),
             ("cutoff", f"{max((t.cutoff for t in model.terms), default=0.0):g} Angstrom"),
             ("made by", provenance.get("program", "not recorded")),
-            ("command", provenance.get("command", "not recorded")),
-            ("training data", _training_data(data) if data else "not recorded")):
+            ("command", provenance.get("command") or quip.get("command_line", "").strip() or "not recorded"),
+            ("training data", _training_data(data) if data else "not recorded"),
+            *((("read from", f"the potential {quip['label']} of QUIP"),) if quip else ()),
+            *(("note", note) for note in quip.get("notes", ()))):
         console.print(f"{label + ':':15s}{value}", soft_wrap=True)
     console.print(_terms_table(model))
     console.print("rounding: a local energy is exact to about 4 eps zeta S; weights cancel, and S = sum |alpha| delta^2 says "

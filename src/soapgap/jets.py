@@ -78,8 +78,9 @@ class Jet:
 
 
 def variable(x) -> Jet:
-    """The variable itself: x, 1, 0."""
-    x = np.asarray(x, dtype=np.float64)
+    """The variable itself: x, 1, 0 (in extended precision if x is)."""
+    x = np.asarray(x)
+    x = x if x.dtype == np.longdouble else x.astype(np.float64)
     return Jet(x, np.ones_like(x), np.zeros_like(x))
 
 
@@ -100,7 +101,7 @@ def sqrt(a: Jet) -> Jet:
 
 def erf(a: Jet) -> Jet:
     d = 2.0 / math.sqrt(math.pi) * np.exp(-a.f**2)
-    return a.apply(_erf(a.f), d, -2.0 * a.f * d)
+    return a.apply(_erf(a.f.astype(np.float64)), d, -2.0 * a.f * d)  # scipy's has no extended precision
 
 
 def _jet(value) -> Jet:

@@ -14,7 +14,7 @@ import numpy as np
 
 from soapgap.errors import InputError
 
-__all__ = ["RadialTable", "radial_table"]
+__all__ = ["RadialTable", "radial_table", "weighted_table"]
 
 #: Random points at which each piece is checked, and the seed that makes two runs agree bit for bit.
 CHECK_POINTS, CHECK_SEED = 509, 20130503
@@ -154,6 +154,40 @@ def radial_table(function: Callable[[np.ndarray, float, float], np.ndarray], bre
         piece.refine(MARGIN * rtol_value * scale, MARGIN * rtol_slope * scale)
     return RadialTable([(p.lo, p.hi, p.n) for p in pieces],
                        np.concatenate([p.knots.transpose(1, 0, 2) for p in pieces]))
+
+
+def weighted_table(function: Callable[[np.ndarray, float, float], np.ndarray], breaks: Sequence[float], weights,
+                   rtol_value: float = 1e-12, rtol_slope: float = 1e-10, scale: float | None = None) -> RadialTable:
+    """The table of one function, a weighted sum of many: sum_s weights_s f_s.
+
+    Weights of a fit are large and cancel. So the knots are chosen for the single functions, which are well conditioned, and
+    the sum at the knots is made with extended precision: rounded too early, values that differ by 1e-16 of the weights' sum
+    would, divided by the distance of the knots, be seen in the slope.
+
+    Parameters
+    ----------
+    function : as in `radial_table`
+        Of the single functions; it is also called with distances of type `numpy.longdouble`, and should keep that type.
+    breaks, rtol_value, rtol_slope, scale
+        As in `radial_table`, for the single functions.
+    weights : array_like, shape (n_functions,)
+
+    Returns
+    -------
+    RadialTable
+        Of one function.
+
+    Raises
+    ------
+    InputError
+        As `radial_table`.
+    """
+    single = radial_table(function, breaks, rtol_value, rtol_slope, scale)
+    weights, rows = np.asarray(weights, dtype=np.longdouble), []
+    for lo, hi, n in single.segments:
+        knots = np.linspace(lo, hi, n + 1).astype(np.longdouble)
+        rows.append((function(knots, lo, hi) @ weights).T)
+    return RadialTable(single.segments, np.concatenate(rows).astype(np.float64)[:, :, None])
 
 
 class _Piece:

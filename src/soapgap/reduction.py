@@ -157,7 +157,7 @@ def _tabulated_and_measured(model, term, tolerance):
 def _reduced_and_measured(model, term, tolerance, precision):
     """Tightens the estimates until the probes agree; gives up the reduction if they do not."""
     exact = replace(term, reduced=None)
-    if len(exact.sparse_points) == 0:
+    if len(exact.sparse_points) == 0 or (term.channels is not None and term.channels.average is not None):
         return exact
     alone = Model(model.species, dict.fromkeys(model.species, 0.0), [exact])
     probes = probe_structures(term)
@@ -198,9 +198,9 @@ def reduce_term(term: SoapTerm, budget: float, collapse: bool = True, single_bud
     Returns
     -------
     SoapTerm
-        With `reduced` set; a term without sparse points is returned as it is.
+        With `reduced` set; a term without sparse points, or of a whole structure, is returned as it is.
     """
-    if len(term.sparse_points) == 0:
+    if len(term.sparse_points) == 0 or (term.channels is not None and term.channels.average is not None):
         return replace(term, reduced=None)
     rotations = rotations or Rotations(term)
     slopes = np.abs(term.weights[0]) * term.delta**2 * term.zeta

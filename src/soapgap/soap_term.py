@@ -82,6 +82,9 @@ class Channels:
         Added to every x . X_s (QUIP's covariance_sigma0, squared).
     pairs : ndarray, shape (n_pairs, 3), optional
         Features of each l where they are not all J <= I: I, J (functions, channel * n_max + n) and a factor.
+    average : int, optional
+        Terms with the same number make one descriptor of the whole structure: the coefficients of all their centres are
+        summed, and x and e belong to the sum; every centre gets an equal part of e.
     """
 
     of_neighbour: list[int]
@@ -89,6 +92,7 @@ class Channels:
     l_factors: list[float]
     kernel_offset: float = 0.0
     pairs: np.ndarray | None = None
+    average: int | None = None
 
 
 @dataclass
@@ -199,6 +203,8 @@ class SoapTerm:
             meta |= {"kind_version": 3, "channels": {
                 "of_neighbour": [int(k) for k in c.of_neighbour], "n": int(c.n), "kernel_offset": float(c.kernel_offset),
                 "l_factors": [float(f) for f in c.l_factors], "table_per_neighbour": self.table.values.ndim == 4}}
+            if c.average is not None:
+                meta["channels"]["average"] = int(c.average)
             meta["tensors"] |= store({"pairs": np.zeros((0, 3)) if c.pairs is None else c.pairs})
             meta.setdefault("reduced", None)
         return meta
@@ -212,5 +218,6 @@ class SoapTerm:
         channels = None
         if "channels" in meta:
             pairs, c = arrays.pop("pairs"), meta["channels"]
-            channels = Channels(c["of_neighbour"], c["n"], c["l_factors"], c["kernel_offset"], pairs if len(pairs) else None)
+            channels = Channels(c["of_neighbour"], c["n"], c["l_factors"], c["kernel_offset"], pairs if len(pairs) else None,
+                                c.get("average"))
         return cls(table=table, reduced=reduced, channels=channels, **arrays, **{key: meta[key] for key in keys})

@@ -20,7 +20,7 @@ __all__ = ["document_of", "write_quip"]
 
 #: The oldest version with all of today's meanings: read by every QUIP since 2020.
 GAP_VERSION = 1596837814
-_KNOTS_PER_ANGSTROM = 2000
+_KNOTS_PER_SEGMENT = 1000
 
 
 def write_quip(model: Model, path) -> None:
@@ -180,8 +180,12 @@ def _glue_parts(terms, species) -> list[GlueParams]:
 
 
 def _dense(term) -> Table:
-    """2 V(r) at knots so close that a cubic spline follows it."""
-    first = max(term.table.segments[0][0], 1.0 / _KNOTS_PER_ANGSTROM)
-    r = np.linspace(first, term.cutoff, int(_KNOTS_PER_ANGSTROM * (term.cutoff - first)) + 2)
-    value, slope = term.table.evaluate(r[:-1])
-    return Table(tuple(r.tolist()), (*(2.0 * value[:, 0]).tolist(), 0.0), (2.0 * float(slope[0, 0]), 0.0))
+    """2 V(r) at knots so close that a cubic spline follows it.
+
+    Each segment of the table has as many: V grows by decades, and where segments meet its third derivative jumps, which a
+    cubic spline can do at a knot only.
+    """
+    r = np.concatenate([np.linspace(start, stop, _KNOTS_PER_SEGMENT, endpoint=False)
+                        for start, stop, _ in term.table.segments])
+    value, slope = term.table.evaluate(r)
+    return Table((*r.tolist(), term.cutoff), (*(2.0 * value[:, 0]).tolist(), 0.0), (2.0 * float(slope[0, 0]), 0.0))

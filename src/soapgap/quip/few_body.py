@@ -17,7 +17,7 @@ from soapgap.jets import Jet, constant, erf, exp, variable
 from soapgap.model import PairTerm, RadialTable, TripletTerm
 from soapgap.quip.document import Coordinate
 from soapgap.quip.strings import Parameters, integer, integers, logical, real
-from soapgap.radial_table import radial_table
+from soapgap.radial_table import weighted_table
 
 __all__ = ["ClusterLayout", "cluster_layout", "cluster_terms"]
 
@@ -180,9 +180,8 @@ def _pair_table(coordinate, layout, weights) -> RadialTable:
             value = value * Jet(*(c[:, None] for c in cutoff_transition(r, layout.cutoff, layout.width, "cosine")))
         return value.stacked()
 
-    # The single kernels are well conditioned; the weights, which are large and cancel, come last.
-    basis = radial_table(piece, sorted(breaks), rtol_value=1e-12, rtol_slope=1e-10, scale=_scale(piece, breaks, layout))
-    return RadialTable(basis.segments, basis.values @ (count * weights)[:, None])
+    return weighted_table(piece, sorted(breaks), count * weights, rtol_value=1e-13, rtol_slope=1e-11,
+                          scale=_scale(piece, breaks, layout))
 
 
 def _scale(piece, breaks, layout):

@@ -59,6 +59,8 @@ class SoapLayout:
         Whether a central atom of this atomic number belongs to the channel.
     basis : dict
         For `soapgap info`.
+    average : bool
+        One descriptor of a whole structure, of the coefficients of all centres summed.
     warnings : tuple of str
     """
 
@@ -79,6 +81,7 @@ class SoapLayout:
     centre: np.ndarray
     central_in: object
     basis: dict
+    average: bool = False
     warnings: tuple = ()
 
 
@@ -94,9 +97,6 @@ def soap_layout(parameters: Parameters, gap_version: int) -> SoapLayout:
 
 
 def _soap_layout(p, gap_version):
-    if logical(p.get("average", "F"), "average"):
-        raise InputError("soap with average=T (one descriptor for a whole structure) is not supported; its energy does not "
-                         "belong to atoms and cannot be shared out over processors")
     species = tuple(integers(p.get("species_Z", "0"), "species_Z"))
     n_species = integer(p.get("n_species", "1"), "n_species")
     if len(species) != n_species:
@@ -118,7 +118,8 @@ def _soap_layout(p, gap_version):
         sigma0=real(p.get("covariance_sigma0", "0"), "covariance_sigma0"),
         l_factors=np.ones(l_max + 1) if old else 1.0 / np.sqrt(2.0 * np.arange(l_max + 1) + 1.0),
         coupling=coupling, order=order, pairs=pairs, table=table, centre=basis.centre,
-        central_in=lambda z, k: everywhere or species[k] in (0, z), basis=basis.parameters)
+        central_in=lambda z, k: everywhere or species[k] in (0, z), basis=basis.parameters,
+        average=logical(p.get("average", "F"), "average"))
 
 
 def _radial_functions(p, n_max, l_max):
@@ -305,9 +306,10 @@ def soap_terms(coordinate: Coordinate, layout: SoapLayout, elements: list[str], 
         values = values[places]
     table = RadialTable(table.segments, values)
     standard = np.array_equal(layout.l_factors, 1.0 / np.sqrt(2.0 * np.arange(layout.l_max + 1) + 1.0))
-    plain = (standard and layout.sigma0 == 0.0 and layout.pairs is None and values.ndim == 3
+    plain = (standard and not layout.average and layout.sigma0 == 0.0 and layout.pairs is None and values.ndim == 3
              and channels == list(range(n_channels)))
-    extra = None if plain else Channels(channels, n_channels, layout.l_factors.tolist(), layout.sigma0**2, layout.pairs)
+    extra = None if plain else Channels(channels, n_channels, layout.l_factors.tolist(), layout.sigma0**2, layout.pairs,
+                                           origin["coordinate"] if layout.average else None)
     weights = scale * coordinate.alpha * coordinate.sparse_cutoff
     terms = []
     for centre in ([chemical_symbols[z] for z in layout.centres] or elements):

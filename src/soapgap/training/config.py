@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from soapgap.errors import InputError
@@ -34,19 +34,21 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _paths(value: Any) -> tuple[str, ...]:
+def _files(value: Any) -> tuple[Any, ...]:
     items = value if isinstance(value, (list, tuple)) else [value]
-    if not items or not all(isinstance(item, (str, os.PathLike)) and os.fspath(item) for item in items):
-        raise _wrong(f"expected the path of an extended XYZ file or a list of such paths, got {value!r}")
-    return tuple(os.fspath(item) for item in items)
+    good = (isinstance(item, Mapping) or (isinstance(item, (str, os.PathLike)) and os.fspath(item)) for item in items)
+    if not items or not all(good):
+        raise _wrong("expected the path of an extended XYZ file, a table {file = ..., weight = ..., config_type = ...} or a "
+                     f"list of such paths and tables, got {value!r}")
+    return tuple(item if isinstance(item, Mapping) else os.fspath(item) for item in items)
 
 
-def _sigma(value: Any) -> tuple[float, float, float]:
+def _sigma(value: Any) -> tuple[float, ...]:
+    expected = "three numbers >= 0, [energy, force, virial], or four, with that of the curvatures (Hessian) last"
     if not isinstance(value, (list, tuple)) or not all(_is_number(item) and item >= 0 for item in value):
-        raise _wrong(f"expected three numbers >= 0, [energy, force, virial], got {value!r}")
-    if len(value) != 3:
-        hint = "; leave out the fourth (Hessian) sigma of gap_fit" if len(value) == 4 else ""
-        raise _wrong(f"expected three numbers, [energy, force, virial], got {len(value)}{hint}")
+        raise _wrong(f"expected {expected}, got {value!r}")
+    if len(value) not in (3, 4):
+        raise _wrong(f"expected {expected}, got {len(value)}")
     return tuple(float(item) for item in value)
 
 
@@ -88,8 +90,7 @@ def _terms(value: Any) -> Any:
     return value
 
 
-Paths = Annotated[tuple[str, ...], BeforeValidator(_paths), Field(strict=False)]
-Sigma = Annotated[tuple[float, float, float], BeforeValidator(_sigma)]
+Sigma = Annotated[tuple[float, ...], BeforeValidator(_sigma)]
 E0 = Annotated[Literal["isolated", "fit"] | dict[str, float], BeforeValidator(_e0)]
 NSparse = Annotated[int | dict[str, int], BeforeValidator(_n_sparse)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -97,16 +98,50 @@ Theta = Annotated[tuple[float, float, float], BeforeValidator(_theta)]
 ThreeSpecies = Annotated[tuple[str, str, str], BeforeValidator(_three_species)]
 
 
+class DataFile(Section):
+    """One file of `data.train` or `data.test`: how much its observations count, and the type of frames without one."""
+
+    file: Annotated[str, Field(min_length=1)]
+    weight: Positive = 1.0
+    config_type: Annotated[str, Field(min_length=1)] | None = None
+
+
+FileEntry = Annotated[Annotated[str, Tag("path")] | Annotated[DataFile, Tag("table")],
+                      Discriminator(lambda item: "path" if isinstance(item, str) else "table")]
+Files = Annotated[tuple[FileEntry, ...], BeforeValidator(_files), Field(strict=False)]
+
+
+def as_files(entries: Iterable[str | DataFile]) -> tuple[DataFile, ...]:
+    """Files with their weights and types; a bare path has weight 1 and no type."""
+    return tuple(DataFile(file=entry) if isinstance(entry, str) else entry for entry in entries)
+
+
 class DataConfig(Section):
     """`[data]`: files and the names of the quantities in them; an empty name means "do not read this quantity"."""
 
-    train: Paths
-    test: Paths | None = None
+    train: Files
+    test: Files | None = None
     energy_key: str = "energy"
     forces_key: str = "forces"
     virial_key: str = "virial"
     stress_key: str = "stress"
+    local_energy_key: str = "local_energy"
+    hessian_key: str = "hessian"
     config_type_key: str = "config_type"
+    energy_and_local_energy: bool = False
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The paths of all files, as they were given."""
+        return tuple(entry.file for entry in as_files((*self.train, *(self.test or ()))))
+
+    @model_validator(mode="after")
+    def _check_test(self) -> DataConfig:
+        for entry in as_files(self.test or ()):
+            if "weight" in entry.model_fields_set:
+                raise _wrong(f"the weight {entry.weight:g} of the test file {entry.file!r} means nothing, because test data "
+                             "are not fitted: remove it")
+        return self
 
 
 class SoapConfig(Section):
@@ -214,12 +249,15 @@ class FitConfig(Section):
     default_sigma: Sigma
     config_type_sigma: dict[str, Sigma] = Field(default_factory=dict)
     sigma_per_atom: bool = True
+    local_energy_sigma: Annotated[float, Field(ge=0.0)] = 0.001
+    hessian_delta: Positive = 0.01
     sparse_jitter: Positive = 1e-8
     seed: Annotated[int, Field(ge=0)] = 0
     terms: Annotated[tuple[Term, ...], BeforeValidator(_terms), Field(strict=False)]
     baseline: BaselineConfig = Field(default_factory=BaselineConfig)
     exact: bool = False
     reduction_tolerance: Positive = 1e-9
+    triplet_tolerance: Positive = 1e-5
     precision: Literal["double", "mixed"] = "double"
 
     @property
@@ -235,6 +273,7 @@ class FitConfig(Section):
 SECTIONS = {
     "": FitConfig,
     "data": DataConfig,
+    "data.train": DataFile,
     "baseline": BaselineConfig,
     "baseline.pairs": PairRadii,
     "terms:soap": SoapConfig,

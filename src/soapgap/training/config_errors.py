@@ -13,7 +13,8 @@ def describe(errors: Iterable[Mapping[str, Any]], known: Mapping[str, tuple[str,
     Parameters
     ----------
     errors : the list that pydantic's `ValidationError.errors()` gives
-    known : the keys of each section: "" for the top, "data", "baseline", "baseline.pairs", "terms:<kind>"
+    known : the keys of each section: "" for the top, "data", "data.train" (a file as a table), "baseline",
+        "baseline.pairs", "terms:<kind>"
     """
     sentences = []
     for error in errors:
@@ -23,12 +24,14 @@ def describe(errors: Iterable[Mapping[str, Any]], known: Mapping[str, tuple[str,
 
 
 def location(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
-    """Path in the file, such as `terms[0].n_max` (pydantic puts a term's kind into the path: it is dropped)."""
+    """Path in the file, such as `terms[0].n_max` (pydantic puts the kind of a term or file into the path: it is dropped)."""
     place = ""
     for position, part in enumerate(loc):
         if isinstance(part, int):
             place += f"[{part}]"
         elif position == 2 and loc[0] == "terms" and f"terms:{part}" in known:
+            continue
+        elif position == 3 and loc[0] == "data" and part in ("path", "table"):
             continue
         else:
             place += f".{part}" if place else str(part)
@@ -43,6 +46,8 @@ def _section(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
         return f"terms:{loc[2]}"
     if loc[:2] == ("baseline", "pairs"):
         return "baseline.pairs"
+    if loc[0] == "data" and len(loc) > 2:
+        return "data.train"
     return str(loc[0])
 
 
@@ -60,6 +65,8 @@ def _heading(section: str) -> str:
         return "the top of the file, before the first [table]"
     if section.startswith("terms:"):
         return f'[[terms]] of kind "{section[6:]}"'
+    if section == "data.train":
+        return "a table in data.train"
     return f"[{section}]"
 
 

@@ -231,7 +231,8 @@ class _Fit:
         """The reduced forms of the terms, unless the configuration wants every operation."""
         if self.config.exact:
             return model
-        model = reduce_model(model, self.config.reduction_tolerance, self.config.precision)
+        c = self.config
+        model = reduce_model(model, c.reduction_tolerance, c.precision, c.triplet_tolerance)
         for line in describe_reductions(model):
             self.say.line(line)
         return model

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from soapgap.basis import cutoff_function, cutoff_transition, radial_table
-from soapgap.model import PairTerm, RadialTable
+from soapgap.basis import cutoff_function, cutoff_transition
+from soapgap.model import PairTerm
 from soapgap.neighbours import NeighbourArrays
+from soapgap.radial_table import weighted_table
 from soapgap.training.virials import STRAINS
 
 CHUNK_PAIRS = 16384
@@ -114,15 +115,11 @@ class PairKernel:
     def pair_term(self, weights: np.ndarray) -> PairTerm:
         """The fitted pair potential as the spline that the evaluator runs.
 
-        The tables of the single kernels are made (which is well conditioned), and the weights, which are large and
-        cancel, are applied to the values and derivatives at the knots.
-
         Parameters
         ----------
         weights : (n_sparse,) alpha_s (1/eV)
         """
-        basis = radial_table(self._piece, self._breaks(), rtol_value=1e-12, rtol_slope=1e-10)
-        table = RadialTable(basis.segments, basis.values @ weights[:, None])
+        table = weighted_table(self._piece, self._breaks(), weights)
         origin = {
             "kind": "distance_2b",
             "cutoff": self.cutoff,
