@@ -1,6 +1,7 @@
 """Small seeded models of the other kinds of terms: few bodies, and soap terms with channels of their own. Nothing is fitted."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 from models import CUTOFF, SPECIES, pair_term, random_structure
@@ -9,6 +10,7 @@ from soapgap.basis import gto_basis, radial_table
 from soapgap.model import Channels, EmbeddingTerm, Model, RadialTable, SoapTerm, TripletTerm
 from soapgap.neighbours import neighbour_arrays
 from soapgap.reduction import reduce_model
+from soapgap.triplet_table import tabulated
 
 E0 = {"Si": -1.25, "O": -0.5}
 ALONE, EXCHANGED = [[0, 1, 2]], [[0, 1, 2], [1, 0, 2]]
@@ -25,7 +27,8 @@ _TRIPLETS = {
     "angle": ("Si", ("Si", "Si"), "angle", "ard_se", ALONE, {"f0": 0.1, "theta": (1.5, 3.0, 1.2)}),
     "angle, pp": ("Si", ("O", "Si"), "angle", "pp", ALONE, {"theta": (9.0, 18.0, 9.0), "delta": 0.02}),
     "angle, dot": ("O", ("Si", "Si"), "angle", "dot_product", ALONE, {"zeta": 2.0, "delta": 0.01}),
-    "clusters": ("O", ("O", "O"), "distances", "ard_se", ALL_ORDERS, {"f0": 0.2, "theta": (2.0,) * 3, **_SHARED}),
+    "clusters": ("O", ("O", "O"), "distances", "ard_se", ALL_ORDERS, {"f0": 0.2, "theta": (2.2,) * 3, "cutoff": 3.4, "width": 0.8,
+                                                                   **_SHARED}),
     "exchange": ("Si", ("O", "O"), "distances", "ard_se", EXCHANGED, {"theta": (1.1, 1.1, 1.6), "cutoff": 3.4, "width": 0.8}),
     "unlike": ("Si", ("O", "Si"), "distances", "ard_se", ALONE, {"theta": (1.4, 1.0, 1.8), **_SHARED}),
     "distances, pp": ("O", ("O", "Si"), "distances", "pp", ALL_ORDERS, {"theta": (8.0,) * 3, "delta": 0.02, **_SHARED}),
@@ -80,9 +83,18 @@ def embedding_terms():
 
 @functools.cache
 def make_few_body_model(form: str = "direct") -> Model:
-    """Pairs, triplets and embedding of Si and O; `form` "direct", or "spline": with the splines of `reduce_model`."""
+    """Pairs, triplets and embedding of Si and O; `form` "direct", or "spline": with the splines of `reduce_model`.
+
+    The kernel ``pp`` has a kink at every sparse point, so its splines converge too slowly for `reduce_model`, which tries all
+    spacings and gives up; here they have a middling one.
+    """
     if form == "spline":
-        return reduce_model(make_few_body_model())
+        exact = make_few_body_model()
+        kinked = [getattr(term, "kernel", None) == "pp" for term in exact.terms]
+        smooth = [term for term, kink in zip(exact.terms, kinked) if not kink]
+        reduced = iter(reduce_model(replace(exact, terms=smooth)).terms)
+        return replace(exact, terms=[tabulated(term, 0.1) if kink else next(reduced)
+                                     for term, kink in zip(exact.terms, kinked)])
     pairs = [pair_term(pair, amplitude) for pair, amplitude in
              ((("Si", "Si"), 0.9), (("Si", "O"), 0.6), (("O", "O"), 0.75))]
     terms = [*pairs, *triplet_terms().values(), *embedding_terms().values()]

@@ -138,12 +138,9 @@ def refused(result, *words):
     ("none.safetensors", "other.xml", (), ("none.safetensors",)),
 ])
 def test_wrong_words(gap, typed, source, output, options, words):
-    convert(gap, gap.parent / "model.safetensors", exact=True)
+    read_quip(gap).save(gap.parent / "model.safetensors")
     before = contents(gap.parent)
-    sys.stdout.flush()
-    typed.__closure__  # the fixture has changed to the folder
-    result = typed(source, output, *options)
-    refused((result[0], result[1].split("kernel\n")[-1], result[2]), *words)
+    refused(typed(source, output, *options), *words)
     assert contents(gap.parent) == before
 
 
@@ -200,7 +197,8 @@ def test_faults(gap, typed, fault):
 
 
 def test_a_fault_in_a_shell(gap):
-    gap.write_text(gap.read_text()[:20000])
+    text = gap.read_text()
+    gap.write_text(text[:len(text) // 2])
     refused(in_a_shell(gap.parent, "gap.xml", "model.safetensors"), "gap.xml", "not well-formed XML")
     assert not (gap.parent / "model.safetensors").exists()
 
@@ -214,7 +212,8 @@ def test_an_older_model_file_survives_a_fault(gap, typed):
 
 def test_what_quip_cannot_express(tmp_path, typed):
     """The shipped example has the septic cutoff function."""
-    refused(typed(ROOT / "examples" / "models" / "si.safetensors", "si.xml"), "QUIP cannot express the pair term Si-Si", "septic")
+    shipped = ROOT / "examples" / "models" / "si.safetensors"
+    refused(typed(shipped, "si.xml"), "QUIP cannot express the pair term Si-Si", "septic")
     assert list(tmp_path.iterdir()) == []
 
 

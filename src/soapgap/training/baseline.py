@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement
+from typing import NamedTuple
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
@@ -22,6 +23,7 @@ from soapgap.errors import InputError
 from soapgap.model import Model, PairTerm, RadialTable
 from soapgap.neighbours import NeighbourArrays
 from soapgap.training.config import BaselineConfig
+from soapgap.training.curvature import model_curvatures
 from soapgap.training.dataset import Structure
 from soapgap.training.environments import neighbours_of
 
@@ -125,16 +127,34 @@ def baseline_terms(config: BaselineConfig, species: Sequence[str], shortest: Map
     return [zbl_term(pair, *radii) for pair, radii in switch_radii(config, species, shortest).items()]
 
 
-def baseline_values(terms: Sequence[PairTerm], species: Sequence[str], structures: Sequence[Structure]) -> list[tuple]:
-    """Energy (eV), forces (eV/A) and virial (eV) of the baseline alone, for every structure."""
+class BaselineValues(NamedTuple):
+    """What the baseline alone gives for one structure: eV, eV/A, eV, eV per atom, eV/A^2; zeros without a baseline."""
+
+    energy: float = 0.0
+    forces: np.ndarray | float = 0.0
+    virial: np.ndarray | float = 0.0
+    local_energies: np.ndarray | float = 0.0
+    curvatures: np.ndarray | float = 0.0
+
+
+def baseline_values(terms: Sequence[PairTerm], species: Sequence[str], structures: Sequence[Structure],
+                    delta: float = 0.01) -> list[BaselineValues]:
+    """Energy, forces, virial, energies of the atoms and curvatures of the baseline alone, for every structure.
+
+    Parameters
+    ----------
+    delta : displacement for the curvatures (A)
+    """
     if not terms:
-        return [(0.0, 0.0, 0.0)] * len(structures)
+        return [BaselineValues()] * len(structures)
     evaluator = Model(list(species), dict.fromkeys(species, 0.0), list(terms), {}).evaluator(1)
     values = []
     for structure in structures:
         neighbours = neighbours_of(structure, evaluator.cutoff, species)
         energies, gradients = evaluator.evaluate(neighbours)
-        values.append((float(energies.sum()), *evaluator.forces_and_virial(neighbours, gradients)))
+        forces, virial = evaluator.forces_and_virial(neighbours, gradients)
+        curvatures = 0.0 if structure.curvatures is None else model_curvatures(evaluator, structure, delta)
+        values.append(BaselineValues(float(energies.sum()), forces, virial, energies, curvatures))
     return values
 
 

@@ -1,14 +1,13 @@
 """Extended XYZ files in, checked structures out: energies, forces and virials in eV and Angstrom, with their signs.
 
-Reading is ASE's. ASE moves the columns and keys called `energy`, `forces` and `stress` into a calculator and leaves
-everything else in `info` and `arrays`; a quantity is looked for in both places under the name the user gave.
+Reading is ASE's; what a frame then says under the names the user gave is found by training/observations.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,13 @@ from ase.data import atomic_numbers
 from ase.io import iread
 
 from soapgap.errors import InputError
-from soapgap.training.config import DataConfig
+from soapgap.training.config import DataConfig, DataFile, as_files
+from soapgap.training.observations import curvatures, local_energies, lookup, numbers, overrides
 from soapgap.training.virials import as_tensor, check_signs
 from soapgap.xyz import refuse_hidden_frames
 
-OVERRIDES_PER_FRAME = ("energy_sigma", "force_sigma", "virial_sigma", "virial_component_sigma")
-OVERRIDES_PER_ATOM = ("force_atom_sigma", "force_component_sigma", "force_mask")
+_PER_ATOM_RESULTS = ("forces", "energies", "stresses", "charges", "magmoms")  # of ASE's calculators
+SUM_TOLERANCE = 1e-3  # eV per atom
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Structure:
     forces : (n_atoms, 3) eV/Angstrom, or None
     virial : (3, 3) symmetric, eV, W = -dE/dstrain, or None
     overrides : the noise keys of the frame itself (`energy_sigma`, ...; training/noise.py)
+    local_energies : (n_atoms,) eV, or None
+    curvatures : (n,) e^T H e along the directions e, eV/Angstrom^2, or None
+    directions : (n, n_atoms, 3), each of length 1, or None
+    weight : how much the observations count in the sum of squares
     """
 
     atoms: Atoms
@@ -47,20 +51,57 @@ class Structure:
     forces: np.ndarray | None
     virial: np.ndarray | None
     overrides: dict[str, np.ndarray] = field(default_factory=dict)
+    local_energies: np.ndarray | None = None
+    curvatures: np.ndarray | None = None
+    directions: np.ndarray | None = None
+    weight: float = 1.0
 
     @property
     def symbols(self) -> list[str]:
         """Chemical symbol of every atom."""
         return self.atoms.get_chemical_symbols()
 
+    @property
+    def used_forces(self) -> np.ndarray:
+        """Atoms whose forces count, (n_atoms,): those that `force_mask` does not exclude."""
+        mask = self.overrides.get("force_mask")
+        return np.ones(len(self.atoms), bool) if mask is None else ~mask.reshape(-1).astype(bool)
+
+    @property
+    def used_local_energies(self) -> np.ndarray:
+        """Atoms whose energies count, (n_atoms,): those that `local_property_mask` includes."""
+        mask = self.overrides.get("local_property_mask")
+        return np.ones(len(self.atoms), bool) if mask is None else mask.reshape(-1).astype(bool)
+
+    @property
+    def total_energy(self) -> float | None:
+        """The energy (eV), or the sum of the local energies if all are known, else None."""
+        if self.energy is None and self.local_energies is not None and self.used_local_energies.all():
+            return float(self.local_energies.sum())
+        return self.energy
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows that the observations make in the design matrix."""
+        return (int(self.energy is not None) + 6 * int(self.virial is not None)
+                + (0 if self.local_energies is None else int(self.used_local_energies.sum()))
+                + (0 if self.forces is None else 3 * int(self.used_forces.sum()))
+                + (0 if self.curvatures is None else len(self.curvatures)))
+
+    @property
+    def effort(self) -> int:
+        """What the rows cost, in atoms: a curvature takes the gradients of the whole structure twice."""
+        return len(self.atoms) * (1 + 2 * (0 if self.curvatures is None else len(self.curvatures)))
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """The structures of one or more files, in order, and the fingerprint of the files."""
+    """The structures of one or more files, in order, the fingerprint of the files, and the number of frames of each."""
 
     structures: tuple[Structure, ...]
     sha256: str
     files: tuple[str, ...]
+    n_frames: tuple[int, ...]
 
     @property
     def species(self) -> list[str]:
@@ -73,45 +114,60 @@ class Dataset:
         return sum(len(s.atoms) for s in self.structures)
 
     def counts(self) -> dict[str, int]:
-        """Numbers of frames, atoms, energies, force components and virial components."""
-        return {
+        """Numbers of frames, atoms, energies, force and virial components; of local energies and curvatures if any."""
+        counts = {
             "frames": len(self.structures),
             "atoms": self.n_atoms,
             "energies": sum(s.energy is not None for s in self.structures),
             "force_components": sum(s.forces.size for s in self.structures if s.forces is not None),
             "virial_components": 6 * sum(s.virial is not None for s in self.structures),
         }
+        rare = {
+            "local_energies": sum(int(s.used_local_energies.sum()) for s in self.structures if s.local_energies is not None),
+            "curvatures": sum(len(s.curvatures) for s in self.structures if s.curvatures is not None),
+        }
+        return counts | {what: number for what, number in rare.items() if number}
+
+    def contradicting_sums(self) -> list[Structure]:
+        """Structures whose local energies do not add up to their energy, by more than 1 meV per atom."""
+        return [s for s in self.structures if s.energy is not None
+                and (total := replace(s, energy=None).total_energy) is not None
+                and abs(total - s.energy) > SUM_TOLERANCE * len(s.atoms)]
 
 
-def read_dataset(paths: Sequence[str], keys: DataConfig, folder: Path = Path(".")) -> Dataset:
+def read_dataset(files: Sequence[str | DataFile], keys: DataConfig, folder: Path = Path(".")) -> Dataset:
     """Read and check extended XYZ files.
 
     Parameters
     ----------
-    paths : files, relative ones to `folder`
+    files : paths, relative ones to `folder`, or files with weights and types
     keys : names of the quantities (`[data]` of the configuration)
 
     Raises
     ------
     InputError
         A file that is missing, unreadable or empty; a number that is not finite; a quantity that no frame has; a
-        virial and a stress that contradict each other. The message names the file and the frame (counted from 0).
+        virial and a stress that contradict each other; energy and local energies of one frame. The message names the file and the frame (counted from 0).
     """
     structures: list[Structure] = []
     seen = _SeenKeys()
     digest = hashlib.sha256()
-    for name in paths:
+    names, n_frames = [], []
+    for file in as_files(files):
+        name = file.file
         path = folder / name
         _hash_file(path, digest)
         before = len(structures)
         for index, frame in enumerate(_frames(path, name)):
             where = f"{name}, frame {index} (counted from 0)"
             seen.add(frame)
-            structures.append(_structure(frame, keys, where))
+            structures.append(_structure(frame, keys, file, where))
         if len(structures) == before:
             raise InputError(f"{name} holds no structure: expected an extended XYZ file with at least one frame")
-    _require(structures, keys, seen, ", ".join(paths))
-    return Dataset(tuple(structures), digest.hexdigest(), tuple(paths))
+        names.append(name)
+        n_frames.append(len(structures) - before)
+    _require(structures, keys, seen, ", ".join(names))
+    return Dataset(tuple(structures), digest.hexdigest(), tuple(names), tuple(n_frames))
 
 
 def _hash_file(path: Path, digest) -> None:
@@ -159,79 +215,51 @@ class _SeenKeys:
         self.per_frame.update(frame.info)
         self.per_atom.update(set(frame.arrays) - {"numbers", "positions"})
         for key, value in (frame.calc.results if frame.calc else {}).items():
-            (self.per_atom if np.shape(value) == (len(frame), 3) else self.per_frame).add(key)
+            (self.per_atom if key in _PER_ATOM_RESULTS else self.per_frame).add(key)
 
 
-def _lookup(frame: Atoms, key: str, per_atom: bool):
-    if not key:
-        return None
-    place = frame.arrays if per_atom else frame.info
-    if key in place:
-        return place[key]
-    return frame.calc.results.get(key) if frame.calc else None
-
-
-def _numbers(value, shape: tuple[int, ...] | None, what: str, where: str) -> np.ndarray:
-    try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: {what} is {value!r}, expected numbers") from None
-    if shape is not None and array.shape != shape:
-        raise InputError(f"{where}: {what} has shape {array.shape}, expected {shape}")
-    if not np.isfinite(array).all():
-        bad = np.argwhere(~np.isfinite(np.atleast_1d(array)))[0]
-        place = f" of atom {bad[0]}" if array.ndim == 2 and array.shape != (3, 3) else ""
-        raise InputError(f"{where}: {what}{place} is {np.atleast_1d(array)[tuple(bad)]}, expected a finite number; "
-                         "remove the frame or the value")
-    return array
-
-
-def _overrides(frame: Atoms, where: str) -> dict[str, np.ndarray]:
-    """Sigmas and masks that a frame brings along, each where it belongs and of its shape."""
-    found = {}
-    for names, place, other, words in ((OVERRIDES_PER_FRAME, frame.info, frame.arrays, "a quantity of the whole frame"),
-                                       (OVERRIDES_PER_ATOM, frame.arrays, frame.info, "a column, one row per atom")):
-        for name in names:
-            if name in other:
-                raise InputError(f"{where}: {name} is {words}, but is given "
-                                 f"{'as a column' if other is frame.arrays else 'for the whole frame'}: move it")
-            if name in place:
-                columns = 3 if name == "force_component_sigma" else 1
-                shape = {"virial_component_sigma": None}.get(name, () if place is frame.info else (len(frame), columns))
-                value = np.reshape(place[name], (-1, 1)) if np.ndim(place[name]) == 1 and shape else place[name]
-                found[name] = _numbers(value, shape, name, where)
-    return found
-
-
-def _structure(frame: Atoms, keys: DataConfig, where: str) -> Structure:
-    energy = _lookup(frame, keys.energy_key, per_atom=False)
-    forces = _lookup(frame, keys.forces_key, per_atom=True)
+def _structure(frame: Atoms, keys: DataConfig, file: DataFile, where: str) -> Structure:
+    energy = lookup(frame, keys.energy_key, per_atom=False)
     if energy is not None:
-        energy = float(_numbers(energy, (), f"the energy ({keys.energy_key})", where))
-    overrides = _overrides(frame, where)
-    if forces is not None:
-        used = np.array(forces, dtype=float) if np.shape(forces) == (len(frame), 3) else forces
-        if "force_mask" in overrides and np.shape(used) == (len(frame), 3):
-            used[overrides["force_mask"][:, 0].astype(bool)] = 0.0  # excluded from the fit, whatever the file says
-        forces = _numbers(used, (len(frame), 3), f"the force ({keys.forces_key})", where)
-    config_type = str(frame.info.get(keys.config_type_key, "default")) if keys.config_type_key else "default"
+        energy = float(numbers(energy, (), f"the energy ({keys.energy_key})", where))
+    own = overrides(frame, where)
+    local = local_energies(frame, keys.local_energy_key, own.get("local_property_mask"), where)
+    if energy is not None and local is not None and not keys.energy_and_local_energy:
+        raise InputError(f"{where}: has an energy ({keys.energy_key}) and the energies of its atoms ({keys.local_energy_key}), "
+                         'of which one follows from the other; expected one of them. Set data.local_energy_key = "" or '
+                         'data.energy_key = "" not to read one, or data.energy_and_local_energy = true to fit both')
+    values, directions = curvatures(frame, keys.hessian_key, where) or (None, None)
+    config_type = file.config_type or "default"
+    if keys.config_type_key:
+        config_type = str(frame.info.get(keys.config_type_key, config_type))
     bare = Atoms(frame.get_chemical_symbols(), frame.positions, cell=frame.cell, pbc=frame.pbc)
-    return Structure(bare, where, config_type, energy, forces, _virial(frame, keys, where), overrides)
+    return Structure(bare, where, config_type, energy, _forces(frame, keys, own, where), _virial(frame, keys, where), own,
+                     local, values, directions, file.weight)
+
+
+def _forces(frame: Atoms, keys: DataConfig, own: dict[str, np.ndarray], where: str) -> np.ndarray | None:
+    forces = lookup(frame, keys.forces_key, per_atom=True)
+    if forces is None:
+        return None
+    used = np.array(forces, dtype=float) if np.shape(forces) == (len(frame), 3) else forces
+    if "force_mask" in own and np.shape(used) == (len(frame), 3):
+        used[own["force_mask"][:, 0].astype(bool)] = 0.0  # excluded from the fit, whatever the file says
+    return numbers(used, (len(frame), 3), f"the force ({keys.forces_key})", where)
 
 
 def _virial(frame: Atoms, keys: DataConfig, where: str) -> np.ndarray | None:
     """W (eV) from the virial, or from the stress as -V sigma; both must agree when both are there."""
-    virial = _lookup(frame, keys.virial_key, per_atom=False)
-    stress = _lookup(frame, keys.stress_key, per_atom=False)
+    virial = lookup(frame, keys.virial_key, per_atom=False)
+    stress = lookup(frame, keys.stress_key, per_atom=False)
     from_virial = from_stress = None
     if virial is not None:
-        values = _numbers(virial, None, f"the virial ({keys.virial_key})", where)
+        values = numbers(virial, None, f"the virial ({keys.virial_key})", where)
         from_virial = as_tensor(values, keys.virial_key, where)
     if stress is not None:
         volume = abs(np.linalg.det(frame.cell.array))
         if volume == 0.0:
             raise InputError(f"{where}: a stress ({keys.stress_key}) needs a cell, and this frame has none")
-        values = _numbers(stress, None, f"the stress ({keys.stress_key})", where)
+        values = numbers(stress, None, f"the stress ({keys.stress_key})", where)
         from_stress = -volume * as_tensor(values, keys.stress_key, where)
     if from_virial is not None and from_stress is not None:
         check_signs(from_virial, from_stress, len(frame), keys.virial_key, keys.stress_key, where)
@@ -240,14 +268,16 @@ def _virial(frame: Atoms, keys: DataConfig, where: str) -> np.ndarray | None:
 
 def _require(structures: Sequence[Structure], keys: DataConfig, seen: _SeenKeys, name: str) -> None:
     """A quantity that the user expects and that no frame has is a misspelt name, not an empty set."""
-    required = {"energy_key", "forces_key"} | ({"virial_key", "stress_key"} & keys.model_fields_set)
-    for setting in sorted(required):
-        have = seen.per_atom if setting == "forces_key" else seen.per_frame
+    asked = {"virial_key", "stress_key", "local_energy_key", "hessian_key"} & keys.model_fields_set
+    for setting in sorted({"energy_key", "forces_key"} | asked):
+        have = seen.per_atom if setting in ("forces_key", "local_energy_key") else seen.per_frame
         key = getattr(keys, setting)
-        if key and key not in have:
-            raise InputError(_absent(name, setting, key, have))
-    if not any(s.energy is not None or s.forces is not None or s.virial is not None for s in structures):
-        raise InputError(f"{name}: nothing to learn from: no energy, no forces and no virial is read")
+        wanted = f"n_{key}" if setting == "hessian_key" else key
+        if key and wanted not in have:
+            raise InputError(_absent(name, setting, wanted, have))
+    if not any(s.n_rows for s in structures):
+        raise InputError(f"{name}: nothing to learn from: no energy, no forces and no virial is read, nor local energies or "
+                         "curvatures")
 
 
 def _absent(name: str, setting: str, key: str, have: set[str]) -> str:

@@ -32,19 +32,21 @@ def atom_energies(rule: str | dict[str, float], structures: Sequence[Structure],
 
     Notes
     -----
-    "fit" minimises sum_k (E_k - E_base,k - sum_s n_ks e0_s)^2 over all frames with an energy; where the compositions do
-    not determine e0 (all frames of one stoichiometry), the solution of the smallest norm is taken.
+    "fit" minimises sum_k w_k (E_k - E_base,k - sum_s n_ks e0_s)^2 over all frames with an energy, w_k the weight of the
+    file; where the compositions do not determine e0 (all frames of one stoichiometry), the solution of the smallest norm is
+    taken. Local energies that are known for all atoms of a frame give its energy as their sum.
     """
     if isinstance(rule, dict):
         return _given(rule, species)
     if rule == "isolated":
         return _from_isolated(structures, species, cutoff, baseline_energies)
-    rows = [k for k, s in enumerate(structures) if s.energy is not None]
+    rows = [k for k, s in enumerate(structures) if s.total_energy is not None]
     if not rows:
         raise InputError('e0 = "fit" needs energies, and no frame has one; give the values: e0 = {Si = -0.79}')
     counts = np.array([[structures[k].symbols.count(symbol) for symbol in species] for k in rows], float)
-    energies = np.array([structures[k].energy - baseline_energies[k] for k in rows])
-    solution = np.linalg.lstsq(counts, energies, rcond=None)[0]
+    energies = np.array([structures[k].total_energy - baseline_energies[k] for k in rows])
+    roots = np.sqrt([structures[k].weight for k in rows])
+    solution = np.linalg.lstsq(counts * roots[:, None], energies * roots, rcond=None)[0]
     return dict(zip(species, solution.tolist(), strict=True))
 
 
@@ -61,9 +63,9 @@ def _given(rule: dict[str, float], species: Sequence[str]) -> dict[str, float]:
 def _from_isolated(structures, species, cutoff, baseline_energies) -> dict[str, float]:
     found: dict[str, tuple[float, str]] = {}
     for structure, baseline in zip(structures, baseline_energies, strict=True):
-        if structure.energy is None or not is_isolated(structure, cutoff):
+        if structure.total_energy is None or not is_isolated(structure, cutoff):
             continue
-        symbol, energy = structure.symbols[0], structure.energy - baseline
+        symbol, energy = structure.symbols[0], structure.total_energy - baseline
         if symbol in found and abs(found[symbol][0] - energy) > 1e-6:
             raise InputError(f"two isolated {symbol} atoms have different energies: {found[symbol][0]:.6f} eV "
                              f"({found[symbol][1]}) and {energy:.6f} eV ({structure.where}); keep one")
