@@ -18,7 +18,7 @@ ALL_ORDERS = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
 #: Distances at which some cutoff function's second derivative jumps (Angstrom).
 BREAKS = (2.6, 3.0, 3.4, 4.0)
 #: Where the tables of the embedding energies begin and end, in units of the density.
-RHO_RANGE = (1.5, 6.0)
+RHO_RANGE = (0.5, 1.5)
 
 _SHARED = {"third_cutoff": 2 / 3, "shared": True}
 #: Centre, neighbours, geometry, kernel, orders, and what differs from the defaults of `triplet_term`. No two like neighbours
@@ -27,8 +27,8 @@ _TRIPLETS = {
     "angle": ("Si", ("Si", "Si"), "angle", "ard_se", ALONE, {"f0": 0.1, "theta": (1.5, 3.0, 1.2)}),
     "angle, pp": ("Si", ("O", "Si"), "angle", "pp", ALONE, {"theta": (9.0, 18.0, 9.0), "delta": 0.02}),
     "angle, dot": ("O", ("Si", "Si"), "angle", "dot_product", ALONE, {"zeta": 2.0, "delta": 0.01}),
-    "clusters": ("O", ("O", "O"), "distances", "ard_se", ALL_ORDERS, {"f0": 0.2, "theta": (2.2,) * 3, "cutoff": 3.4, "width": 0.8,
-                                                                   **_SHARED}),
+    "clusters": ("O", ("O", "O"), "distances", "ard_se", ALL_ORDERS,
+                 {"f0": 0.2, "theta": (2.2,) * 3, "cutoff": 3.4, "width": 0.8, **_SHARED}),
     "exchange": ("Si", ("O", "O"), "distances", "ard_se", EXCHANGED, {"theta": (1.1, 1.1, 1.6), "cutoff": 3.4, "width": 0.8}),
     "unlike": ("Si", ("O", "Si"), "distances", "ard_se", ALONE, {"theta": (1.4, 1.0, 1.8), **_SHARED}),
     "distances, pp": ("O", ("O", "Si"), "distances", "pp", ALL_ORDERS, {"theta": (8.0,) * 3, "delta": 0.02, **_SHARED}),
@@ -93,7 +93,7 @@ def make_few_body_model(form: str = "direct") -> Model:
         kinked = [getattr(term, "kernel", None) == "pp" for term in exact.terms]
         smooth = [term for term, kink in zip(exact.terms, kinked) if not kink]
         reduced = iter(reduce_model(replace(exact, terms=smooth)).terms)
-        return replace(exact, terms=[tabulated(term, 0.1) if kink else next(reduced)
+        return replace(exact, terms=[tabulated(term, 0.05) if kink else next(reduced)
                                      for term, kink in zip(exact.terms, kinked)])
     pairs = [pair_term(pair, amplitude) for pair, amplitude in
              ((("Si", "Si"), 0.9), (("Si", "O"), 0.6), (("O", "O"), 0.75))]
@@ -148,7 +148,7 @@ def make_channels_model(n_sparse: int = 8) -> Model:
     rng = np.random.default_rng(20251122)
     terms = _blank_channel_terms()
     evaluator = Model(SPECIES, E0, terms).evaluator()
-    lists = [neighbour_arrays(random_structure(seed), CUTOFF, SPECIES) for seed in (1, 2)]
+    lists = [neighbour_arrays(random_structure(seed), CUTOFF, SPECIES) for seed in range(1, 3 + n_sparse // 12)]
     for index, term in enumerate(terms):
         rows = np.concatenate([evaluator.features(index, nb) for nb in lists])
         term.sparse_points = rows[rng.choice(len(rows), n_sparse, replace=False)]

@@ -1,4 +1,4 @@
-"""Prints the table of docs/quip.md: soapgap beside QUIP for every form of term. `python tests/quip_table.py` (three minutes)."""
+"""Prints the table of docs/quip.md, soapgap beside QUIP for every form of term: `python tests/quip_table.py` (two minutes)."""
 
 import tempfile
 from pathlib import Path

@@ -84,7 +84,7 @@ def test_exported_imported_exported(exported):
     """The same bytes, all files, but for the name of the XML in its references."""
     write_quip(read_quip(exported), exported.with_name("again.xml"))
     files = sorted(exported.parent.glob("model.xml*"))
-    assert len(files) == 1 + 17 - 6  # pairs, centres and triplets; a distance_3b of two species is one coordinate
+    assert len(files) == 1 + 3 + 2 + 6 + 4  # the XML; pairs, centres, angles, and clusters whichever atom is the centre
     for file in files:
         again = file.with_name(file.name.replace("model.xml", "again.xml"))
         assert again.read_bytes() == file.read_bytes().replace(b"model.xml.sparseX", b"again.xml.sparseX")
@@ -189,6 +189,15 @@ def test_sum_there_and_back(summed, tmp_path):
     assert read_quip(tmp_path / "again.xml").checksum == model.checksum
     structures = from_close_to_far()[:4]
     assert_same(quip_results(tmp_path / "again.xml", structures), quip_results(summed, structures), 1e-9)
+
+
+def test_glue_alone_there_and_back(tmp_path):
+    (tmp_path / "glue.xml").write_text(GLUE)
+    model, structures = read_quip(tmp_path / "glue.xml"), from_close_to_far()
+    write_quip(model, tmp_path / "again.xml")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["again.xml", "glue.xml"]
+    assert read_quip(tmp_path / "again.xml").checksum == model.checksum
+    assert_same(numbers(model, structures), quip_results(tmp_path / "again.xml", structures, "IP Glue"), 1e-10)
 
 
 def test_sum_in_lammps(summed, tmp_path):

@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from few_body_models import make_channels_model, make_few_body_model
 from models import make_two_species_model, random_structure
 
 from soapgap.neighbours import neighbour_arrays
+from soapgap.reduction import reduce_term
 
 CODE = """
 import copy
@@ -35,15 +38,32 @@ out["rf"], out["rw"] = reduced.forces_and_virial(nb, out["rg"])
 np.savez(sys.argv[1], S=max(4 * 2.2e-16 * t.zeta * t.cancellation for t in model.terms[:2]), **out)
 """
 
+#: The numbers of models in files: arguments from the third on.
+OTHER_TERMS = """
+import sys
+import numpy as np
+from models import CUTOFF, SPECIES, random_structure
+from soapgap.model import Model
+from soapgap.neighbours import neighbour_arrays
+nb, out = neighbour_arrays(random_structure(9, n_atoms=40, length=9.0), CUTOFF, SPECIES), {}
+for number, path in enumerate(sys.argv[3:]):
+    evaluator = Model.load(path).evaluator(int(sys.argv[2]))
+    shares = np.empty(len(nb.neighbour_atom))
+    e, g = evaluator.evaluate(nb, shares=shares)
+    f, w = evaluator.forces_and_virial(nb, g)
+    out |= {f"{number} {name}": array for name, array in (("e", e), ("g", g), ("shares", shares), ("f", f), ("w", w))}
+np.savez(sys.argv[1], **out)
+"""
 
-def run(tmp_path, isa, threads=1):
+
+def run(tmp_path, isa, threads=1, code=CODE, arguments=()):
     name = tmp_path / f"{isa}-{threads}.npz"
     environment = dict(os.environ, PYTHONPATH=os.path.dirname(__file__), OMP_NUM_THREADS="1")
     environment.pop("SOAPGAP_ISA", None)
     if isa:
         environment["SOAPGAP_ISA"] = isa
-    done = subprocess.run([sys.executable, "-c", CODE, str(name), str(threads)], env=environment, capture_output=True,
-                          text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, str(name), str(threads), *arguments], env=environment,
+                          capture_output=True, text=True, timeout=60)
     if "does not have" in done.stderr:
         pytest.skip(f"this CPU has no {isa}")
     assert done.returncode == 0, done.stderr
@@ -60,6 +80,28 @@ def test_every_instruction_set_gives_the_same_numbers(tmp_path, isa):
     for name in ("e", "g", "f", "w", "re", "rg", "rf", "rw", "me", "mg"):
         bound = max(1e-10 * np.abs(plain[name]).max(), float(plain["S"]))
         np.testing.assert_allclose(fast[name], plain[name], rtol=0, atol=bound)
+
+
+@pytest.fixture(scope="module")
+def other_terms(tmp_path_factory):
+    """Files of models with other terms than plain soap and pairs, and their numbers without any vector instructions."""
+    folder, files = tmp_path_factory.mktemp("other"), []
+    channels = make_channels_model()
+    reduced = replace(channels, terms=[reduce_term(term, 1e-10) for term in channels.terms])
+    for model in (make_few_body_model(), make_few_body_model("spline"), channels, reduced):
+        files.append(str(folder / f"{len(files)}.safetensors"))
+        model.save(files[-1])
+    return files, run(folder, "baseline", code=OTHER_TERMS, arguments=files)
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+def test_other_terms_are_the_same_under_every_instruction_set(tmp_path, isa, other_terms):
+    files, plain = other_terms
+    fast = run(tmp_path, isa, code=OTHER_TERMS, arguments=files)
+    assert len(plain.files) == 5 * len(files)
+    for name in plain.files:
+        np.testing.assert_allclose(fast[name], plain[name], rtol=0, atol=1e-12 * max(1.0, np.abs(plain[name]).max()))
+        assert (np.abs(plain[name]).max() > 0.1) == (name not in ("2 shares", "3 shares"))  # soap terms share nothing
 
 
 def test_an_unknown_instruction_set_is_one_clear_error(tmp_path):

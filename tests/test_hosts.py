@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.stress import voigt_6_to_full_3x3_stress
 from ase.units import Bohr, Hartree
+from few_body_models import make_channels_model, make_few_body_model
 from ipi_tools import BOHR, Driver, Server, posdata_bytes, short_directory
 from lammps_tools import MEASURE, header, lmp_ok, measured, write_data
 from models import CUTOFF, SPECIES, make_two_species_model, random_structure
@@ -92,20 +93,22 @@ HOSTS = {"ASE": by_ase, "LAMMPS, 1 rank": by_lammps, "i-PI driver": by_ipi,
          "LAMMPS, 2 ranks": lambda model, atoms, folder: by_lammps(model, atoms, folder, 2)}
 
 
-def two_species_model(form):
-    """The test model as it is, or with the reduced form of its terms."""
+def reduced_model():
+    """The test model with the reduced form of its terms."""
     exact = make_two_species_model()
-    if form == "exact":
-        return exact
     return replace(exact, terms=[reduce_term(t, 1e-10) if isinstance(t, SoapTerm) else t for t in exact.terms])
 
 
-@pytest.mark.parametrize("form", ["exact", "reduced"])
+FORMS = {"exact": make_two_species_model, "reduced": reduced_model, "few bodies": make_few_body_model,
+         "few bodies, splines": lambda: make_few_body_model("spline"), "channels": make_channels_model}
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_every_host_gives_the_same_numbers(name, form, tmp_path):
-    model, atoms = two_species_model(form), STRUCTURES[name]
+    model, atoms = FORMS[form](), STRUCTURES[name]
     expected = by_cython(model, atoms, tmp_path)
-    floor = 4 * np.finfo(float).eps * max(t.zeta * t.cancellation for t in model.terms[: len(SPECIES)])
+    floor = 4 * np.finfo(float).eps * max(t.zeta * t.cancellation for t in model.terms if hasattr(t, "zeta"))
     assert min(np.abs(quantity).max() for quantity in expected) > 0.1
     print(f"\n{name}, {form}, {len(atoms)} atoms: largest difference from Cython, relative to the largest value\n"
           f"{'':18s}{'energy':>10s}{'forces':>10s}{'virial':>10s}")

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from few_body_models import make_channels_model, make_few_body_model
 from models import make_two_species_model as two_species_model
 
 from soapgap.errors import InputError, ModelFileError
@@ -109,7 +110,13 @@ def test_changed_metadata_are_refused(content, change, words):
     (lambda m: m["terms"].pop(), "belongs to no term"),
     (lambda m: m.update(units={"energy": "Hartree", "length": "Bohr"}), "units"),
 ])
-def test_inconsistent_models_with_a_right_checksum_are_refused(content, change, words, monkeypatch):
+def test_inconsistent_models_with_a_right_checksum_are_refused(content, change, words):
+    with pytest.raises(ModelFileError, match=words):
+        Model.from_bytes(sealed(content, change))
+
+
+def sealed(content: bytes, change) -> bytes:
+    """The same container with changed metadata and the checksum that belongs to them."""
     from safetensors.numpy import load
 
     from soapgap import model as module
@@ -119,8 +126,83 @@ def test_inconsistent_models_with_a_right_checksum_are_refused(content, change, 
         meta.pop("checksum")
         meta["checksum"] = module._checksum(module._canonical(meta), load(content))
 
+    return with_metadata(content, seal)
+
+
+def of_term(index, **entries):
+    """A change of one term's metadata; a dict changes entries of the entry."""
+
+    def change(meta):
+        for key, value in entries.items():
+            if isinstance(value, dict):
+                meta["terms"][index][key].update(value)
+            else:
+                meta["terms"][index][key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(("index", "entries", "words"), [
+    (3, {"geometry": "dihedral"}, "geometry.*not known.*upgrade"),
+    (3, {"kernel": "matern"}, "kernel.*not known.*upgrade"),
+    (3, {"permutations": [[0, 1, 1]]}, "permutations"),
+    (3, {"permutations": []}, "permutations"),
+    (3, {"permutations": [[0, 1]]}, "permutations"),
+    (3, {"theta": [1.0, 0.0, 1.0]}, "theta"),
+    (3, {"theta": [1.0, 1.0]}, "theta"),
+    (3, {"neighbours": ["Si", "Xe"]}, "names a species that is not in the model"),
+    (3, {"neighbours": ["Si"]}, "neighbours"),
+    (3, {"n_sparse": 11}, "shape"),
+    (3, {"zeta": 0.5}, "zeta.*out of range"),
+    (3, {"third_cutoff": 2.0}, "third_cutoff.*out of range"),
+    (3, {"cutoff_transition_width": 0.0}, "out of range"),
+    (3, {"grid": {"n_intervals": [5, 5, 5]}}, "shape"),
+    (3, {"grid": {"n_intervals": [0, 5, 5]}}, "n_intervals"),
+    (3, {"grid": {"n_intervals": [5.5, 5, 5]}}, "n_intervals"),
+    (11, {"neighbours": ["O"]}, "differ in number"),
+    (11, {"neighbours": ["O", "O"]}, "names a species twice"),
+    (11, {"cutoff": 3.0}, "cutoff"),
+    (11, {"densities": []}, "differ in number"),
+    (11, {"energy": {"segments": []}}, "segments"),
+    (11, {"centre": "Xe"}, "names a species that is not in the model"),
+])
+def test_inconsistent_terms_of_few_bodies_are_refused(index, entries, words):
     with pytest.raises(ModelFileError, match=words):
-        Model.from_bytes(with_metadata(content, seal))
+        Model.from_bytes(sealed(make_few_body_model("spline").to_bytes(), of_term(index, **entries)))
+
+
+@pytest.mark.parametrize(("index", "entries", "words"), [
+    (0, {"channels": {"of_neighbour": [0, 1]}}, "of_neighbour"),
+    (0, {"channels": {"of_neighbour": [0]}}, "of_neighbour"),
+    (0, {"channels": {"of_neighbour": [0, 0.5]}}, "of_neighbour"),
+    (0, {"channels": {"n": 2}}, "shape"),
+    (0, {"channels": {"n": 0}}, "out of range"),
+    (0, {"channels": {"l_factors": [1.0]}}, "l_factors"),
+    (0, {"channels": {"kernel_offset": -1.0}}, "kernel_offset.*out of range"),
+    (0, {"channels": {"table_per_neighbour": True}}, "shape"),
+    (0, {"channels": {"novelty": 1}}, "novelty.*upgrade"),
+    (1, {"tensors": {"pairs": "1.centre_values"}}, "functions that are not there"),
+    (1, {"n_max": 2}, "functions that are not there"),
+    (2, {"channels": {"table_per_neighbour": False}}, "shape"),
+])
+def test_inconsistent_channels_are_refused(index, entries, words):
+    with pytest.raises(ModelFileError, match=words):
+        Model.from_bytes(sealed(make_channels_model().to_bytes(), of_term(index, **entries)))
+
+
+@pytest.mark.parametrize("make", [lambda: make_few_body_model("spline"), make_channels_model])
+def test_other_kinds_of_terms_are_whole_or_refused(make):
+    content = make().to_bytes()
+    assert Model.from_bytes(content).to_bytes() == content
+    n_header = struct.unpack("<Q", content[:8])[0]
+    for n in np.linspace(0, len(content) - 1, 10).astype(int).tolist():
+        with pytest.raises(ModelFileError):
+            Model.from_bytes(content[:n])
+    for place in np.random.default_rng(0).integers(8 + n_header, len(content), 10):
+        altered = bytearray(content)
+        altered[place] ^= 1
+        with pytest.raises(ModelFileError, match="checksum"):
+            Model.from_bytes(bytes(altered))
 
 
 def test_other_files_are_refused(tmp_path):
@@ -180,7 +262,7 @@ def test_the_command_line_says_one_line_and_leaves_with_2(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["format_1", "format_1_reduced"])
+@pytest.mark.parametrize("name", ["format_1", "format_1_reduced", "format_1_few_body", "format_1_channels"])
 def test_released_files_are_read_as_they_were_written(name):
     """A golden file per format and version: made once by tests/golden/make_*.py, never again."""
     from pathlib import Path
@@ -194,6 +276,6 @@ def test_released_files_are_read_as_they_were_written(name):
     model = Model.load(golden / f"{name}.safetensors")
     assert model.checksum == expected["checksum"]
     result = Potential(model).compute(Atoms(expected["symbols"], expected["positions"], cell=expected["cell"], pbc=True))
-    for quantity in ("energy", "forces", "virial"):
+    for quantity in {"energy", "energies", "forces", "virial"} & set(expected):
         numbers = np.array(expected[quantity])
         np.testing.assert_allclose(getattr(result, quantity), numbers, rtol=0, atol=1e-10 * np.abs(numbers).max())

@@ -10,7 +10,7 @@ namespace soapgap {
 namespace {
 
 const SoapTerm &soap_term(const Model &model, int term) {
-  if (term < 0 || term >= model.n_terms() || model.data().terms[term].kind != TermPlace::soap)
+  if (!is_soap(model, term))
     throw Error("term " + std::to_string(term) + " is not a soap term of this model (it has " +
                 std::to_string(model.n_terms()) + " terms): features and kernel rows exist for soap terms only");
   return model.data().soap_terms[model.data().terms[term].index];
@@ -81,6 +81,12 @@ void tangent_rows(const SoapTerm &term, const Environment &env, const double *c,
 }
 
 }  // namespace
+
+bool is_soap(const Model &model, int term) {
+  return term >= 0 && term < model.n_terms() && model.data().terms[term].kind == TermPlace::soap;
+}
+
+std::int64_t n_sparse(const Model &model, int term) { return soap_term(model, term).n_sparse; }
 
 std::int64_t n_features(const Model &model, int term) { return soap_term(model, term).n_features; }
 

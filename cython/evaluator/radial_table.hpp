@@ -30,8 +30,15 @@ struct TablePoint {
 // r must be below the last segment's stop; below the first start, value and slope continue linearly.
 // (static: this header is compiled once per instruction set, and the copies must not be merged by the linker)
 static inline TablePoint locate(const Segment *segments, int n_segments, double r) {
-  int s = 0;
-  while (s + 1 < n_segments && r >= segments[s].stop) ++s;
+  int s = 0, last = n_segments - 1;
+  while (last - s > 8) {  // the tables of other programs have a segment for every knot
+    const int middle = (s + last) / 2;
+    if (r >= segments[middle].stop)
+      s = middle + 1;
+    else
+      last = middle;
+  }
+  while (s < last && r >= segments[s].stop) ++s;
   const Segment &seg = segments[s];
   if (r < seg.start) {
     const double d = r - seg.start;

@@ -51,8 +51,16 @@ bool one_structure(const soapgap::Model &model, std::ifstream &file) {
     for (std::size_t i = 0; i < n; ++i) sum += forces[3 * i + a];
     require(std::abs(sum) < 1e-9, "forces do not sum to zero");
   }
-  for (int term = 0; term < 2; ++term) {
-    std::vector<double> energy(4096), rows(3 * n * 64), strain(6 * 64), x(n * soapgap::n_features(model, term)), c(n << 16);
+  std::vector<double> shares(n_pairs + 1);
+  soapgap::evaluate(model, one, nb, e2.data(), g2.data(), shares.data());
+  double difference = 0.0;
+  for (std::size_t i = 0; i < n; ++i) difference += e2[i] - e1[i];
+  for (std::size_t p = 0; p < n_pairs; ++p) difference += shares[p];
+  require(std::abs(difference) < 1e-9, "shares change the energy");
+  for (int term = 0; term < model.n_terms(); ++term) {
+    if (!soapgap::is_soap(model, term)) continue;
+    const std::size_t m = soapgap::n_sparse(model, term);
+    std::vector<double> energy(m), rows(3 * n * m), strain(6 * m), x(n * soapgap::n_features(model, term)), c(n << 16);
     soapgap::features(model, one, term, nb, x.data());
     soapgap::density_coefficients(model, one, term, nb, c.data());
     soapgap::kernel_rows(model, one, term, nb, centre_atom.data(), neighbour_atom.data(), energy.data(), rows.data(),

@@ -98,7 +98,9 @@ void add_forces(const Neighbours &, const double *gradients, const std::int64_t 
 // ---- what training and tests need, for one `soap` term of the model -------------------------------------------
 // All rows are for the centres whose species is the term's, in the order of the list.
 
+bool is_soap(const Model &, int term);
 std::int64_t n_features(const Model &, int term);
+std::int64_t n_sparse(const Model &, int term);
 
 // Density coefficients c[row][lm][channel], overwritten.
 void density_coefficients(const Model &, Workspace &, int term, const Neighbours &, double *c);

@@ -68,8 +68,10 @@ def _terms_table(model: Model) -> Table:
         elif isinstance(term, EmbeddingTerm):
             table.add_row("embedding", f"{term.centre} in {' '.join(term.densities)}", f"{term.cutoff:g}", "", "", "", "")
         else:
+            of = term.origin.get("quip", {})
+            shown = {"delta": of["delta"], "theta": " ".join(f"{t:g}" for t in of["theta"] or ())} if of else term.origin
             origin = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-                               for key, value in term.origin.items() if key != "kind" and np.isscalar(value))
+                               for key, value in shown.items() if key != "kind" and np.isscalar(value))
             points = str(len(term.sparse["sparse_points"])) if "sparse_points" in term.sparse else ""
             table.add_row(term.origin.get("kind", "pair"), "-".join(term.species), f"{term.cutoff:g}", origin, points, "", "")
     return table

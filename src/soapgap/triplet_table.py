@@ -102,7 +102,10 @@ def _one_by_one(term, points, weights, *axes):
     total = np.zeros(x.shape[:-1])
     if term.kernel == "dot_product":
         for point, weight in zip(points, weights):
-            total += weight * term.delta**2 * (x @ point) ** term.zeta
+            k = x @ point
+            if term.zeta != int(term.zeta):
+                k = np.maximum(k, 0.0)  # beyond the grid's ends only, where x has negative components
+            total += weight * term.delta**2 * k**term.zeta
         return total
     for order in np.atleast_2d(term.permutations):
         for point, weight in zip(points, weights):

@@ -55,8 +55,10 @@ def document_of(model: Model) -> Document:
     coordinates = [_coordinate(terms, f"{label}{n}") for n, terms in enumerate(groups, start=1)]
     e0 = {atomic_numbers[s]: float(model.e0[s]) for s in model.species}
     command_line = model.provenance.get("quip", {}).get("command_line", "")
-    gap = GapParams(label, versions.pop(), e0, coordinates, command_line)
-    return Document(label, [*_glue_parts(glue, model.species), gap])
+    parts = _glue_parts(glue, model.species)
+    if coordinates or any(e0.values()) or not parts:  # else a Glue potential is all there is
+        parts.append(GapParams(label, versions.pop(), e0, coordinates, command_line))
+    return Document(label, parts)
 
 
 def _origin(term) -> dict:

@@ -44,15 +44,19 @@ def read_quip(path, species=None, label: str | None = None) -> Model:
     InputError
         If a file is missing, damaged or not a potential, or holds something that is not supported.
     """
-    return model_of(read_document(path, label), species, Path(path).name)
+    document = read_document(path, label)
+    try:
+        return model_of(document, species)
+    except InputError as error:
+        raise InputError(f"{Path(path)}: {error}") from None
 
 
-def model_of(document: Document, species=None, name: str = "potential") -> Model:
+def model_of(document: Document, species=None) -> Model:
     """The model of a document; see `read_quip`."""
     parts = sorted(document.parts, key=lambda part: isinstance(part, GapParams))  # Glue first: the order of an export
     layouts = {id(c): _layout(c, part.gap_version) for part in parts if isinstance(part, GapParams)
                for c in part.coordinates}
-    elements = _elements(parts, layouts, species, name)
+    elements = _elements(parts, layouts, species)
     e0, terms, number = dict.fromkeys(elements, 0.0), [], 0
     for part in parts:
         if isinstance(part, GlueParams):
@@ -85,7 +89,7 @@ def _layout(coordinate: Coordinate, gap_version):
         raise InputError(f"coordinate {coordinate.label}: {error}") from None
 
 
-def _elements(parts, layouts, species, name):
+def _elements(parts, layouts, species):
     named, open_ended = set(), False
     for part in parts:
         if isinstance(part, GlueParams):
@@ -99,19 +103,19 @@ def _elements(parts, layouts, species, name):
             open_ended |= 0 in z or 0 in getattr(layout, "channel_of", ()) or getattr(layout, "centres", True) == ()
     if species is None:
         if not named:
-            raise InputError(f"{name}: its descriptors take any element; say which ones the model is for (species, on the "
+            raise InputError("the descriptors take any element; say which ones the model is for (species, on the "
                              "command line --species)")
         return [chemical_symbols[z] for z in sorted(named)]
     strange = [s for s in species if s not in atomic_numbers or atomic_numbers[s] == 0]
     if strange or len(set(species)) != len(species):
-        raise InputError(f"{name}: got the species {', '.join(species)}, expected different chemical symbols")
+        raise InputError(f"got the species {', '.join(species)}, expected different chemical symbols")
     missing = [chemical_symbols[z] for z in sorted(named) if chemical_symbols[z] not in species]
     if missing:
-        raise InputError(f"{name}: the potential names {', '.join(missing)}, the species asked for are {', '.join(species)}; "
+        raise InputError(f"the potential names {', '.join(missing)}, the species asked for are {', '.join(species)}; "
                          "give all of the potential's elements")
     extra = [s for s in species if atomic_numbers[s] not in named]
     if extra and not open_ended:
-        raise InputError(f"{name}: the potential says nothing of {', '.join(extra)}; it knows "
+        raise InputError(f"the potential says nothing of {', '.join(extra)}; it knows "
                          f"{', '.join(chemical_symbols[z] for z in sorted(named))}")
     return sorted(species, key=atomic_numbers.get)
 
