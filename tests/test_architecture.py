@@ -123,6 +123,7 @@ def build_evaluator(tmp_path: Path, *options: str) -> Path:
 def test_the_evaluator_builds_alone_and_runs_clean_under_sanitizers(tmp_path):
     from dataclasses import replace
 
+    from few_body_models import make_channels_model, make_few_body_model
     from models import make_two_species_model, random_structure
 
     from soapgap.reduction import reduce_term
@@ -140,11 +141,19 @@ def test_the_evaluator_builds_alone_and_runs_clean_under_sanitizers(tmp_path):
     matrices = [reduce_term(term, 1e-7) for term in small.terms[:2]]
     assert all(term.reduced.form == "matrix" for term in matrices)
     replace(small, terms=[*matrices, *small.terms[2:]]).save(tmp_path / "matrix.safetensors")
+    for form in ("direct", "spline"):  # the program asks the first two terms for their features
+        few_bodies = make_few_body_model(form)
+        replace(few_bodies, terms=[*small.terms[:2], *few_bodies.terms]).save(tmp_path / f"{form}.safetensors")
+    channels = make_channels_model()
+    channels.save(tmp_path / "channels.safetensors")
+    replace(channels, terms=[reduce_term(term, 1e-10) for term in channels.terms]).save(tmp_path / "merged.safetensors")
     structures = tmp_path / "structures.txt"
     write_structures(structures, [random_structure(3), random_structure(4, n_atoms=1), random_structure(5, n_atoms=70,
                                                                                                      length=11.0)])
     environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1", UBSAN_OPTIONS="halt_on_error=1")
-    for isa, name in (("baseline", "exact"), ("", "exact"), ("baseline", "reduced"), ("", "reduced"), ("", "matrix")):
+    for isa, name in (("baseline", "exact"), ("", "exact"), ("baseline", "reduced"), ("", "reduced"), ("", "matrix"),
+                      ("baseline", "direct"), ("", "direct"), ("baseline", "spline"), ("", "spline"),
+                      ("baseline", "channels"), ("", "channels"), ("", "merged")):
         if isa:
             environment["SOAPGAP_ISA"] = isa
         else:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from few_body_models import make_few_body_model, make_ordered_model
 from lammps_tools import CENTROID, MEASURE, VOIGT, header, lmp, lmp_ok, measured, positions, thermo, write_data
 from models import CUTOFF, SPECIES, random_structure, two_species_model  # noqa: F401 (a fixture)
 
@@ -103,6 +104,34 @@ def test_everything_agrees_with_python(folder, potential, case, ranks):
     run = lmp_ok(folder, header(boundary, before) + STYLE + MEASURE, ranks)
     assert run.stderr == ""
     assert_same_physics(potential, atoms, measured(folder))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("case", [triclinic_cell, slab, tiny_cell], ids=lambda case: case.__name__)
+@pytest.mark.parametrize("make", [make_few_body_model, make_ordered_model])
+def test_shares_and_order_of_neighbours(tmp_path, make, case, ranks):
+    """Energies that three atoms share, also across ranks; terms for which the order of a centre's neighbours counts."""
+    few_bodies = Potential(make(), n_threads=1)
+    evaluator, (atoms, boundary, before) = few_bodies.evaluator, case()
+    few_bodies.model.save(tmp_path / "model.safetensors")
+    write_data(tmp_path / "data.lammps", atoms, SPECIES)
+    lmp_ok(tmp_path, header(boundary, before) + STYLE + MEASURE, ranks)
+    got, expected = measured(tmp_path), few_bodies.compute(atoms)
+    for what in ("energy", "energies", "forces"):
+        assert_agrees(few_bodies, what, getattr(got, what), getattr(expected, what))
+    assert_agrees(few_bodies, "virial", got.virial, [expected.virial[a, b] for a, b in VOIGT])
+    assert_agrees(few_bodies, "sum of energies", got.energies.sum(), got.energy)
+    nb = neighbour_arrays(atoms, CUTOFF, SPECIES, ordered=True)
+    unshared = evaluator.evaluate(nb)[0]
+    if len(atoms) > 2 or make is make_few_body_model:  # the cell's only Si shares with its own images
+        assert np.abs(unshared - expected.energies).max() > 1e-3
+    assert evaluator.needs_order == (make is make_ordered_model)
+    if evaluator.needs_order:  # the other way round is another energy
+        centre = np.repeat(np.arange(len(atoms)), np.diff(nb.offsets))
+        turned = np.lexsort((-np.arange(len(centre)), centre))
+        for name in ("neighbour_atom", "neighbour_species", "vectors"):
+            setattr(nb, name, np.ascontiguousarray(getattr(nb, name)[turned]))
+        assert abs(evaluator.evaluate(nb)[0].sum() - expected.energy) > 1e-3
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

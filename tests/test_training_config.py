@@ -64,7 +64,7 @@ def test_defaults_are_gap_s():
         (("terms", 0, "n_sparse"), 1.5, ["terms[0].n_sparse", "1.5", "integer"]),
         (("terms", 0, "n_sparse"), {"Si": 0}, ["terms[0].n_sparse", "integer >= 1"]),
         (("terms",), [], ["terms", "at least one"]),
-        (("default_sigma",), [1.0, 2.0, 3.0, 4.0], ["default_sigma", "three", "Hessian"]),
+        (("default_sigma",), [1.0, 2.0, 3.0, 4.0, 5.0], ["default_sigma", "three", "Hessian"]),
         (("default_sigma",), [1.0, 2.0, -3.0], ["default_sigma", ">= 0"]),
         (("default_sigma",), ..., ["default_sigma", "missing"]),
         (("config_type_sigma", "liquid"), [1.0], ["config_type_sigma.liquid", "three"]),

@@ -27,9 +27,15 @@ def toy_potential(atoms, many_body=True):
 
     Every derivative is written out; nothing of the package but its neighbour list and cutoff function is used.
     """
+    energies, forces, virial = toy_contributions(atoms, many_body)
+    return energies.sum(), forces, virial
+
+
+def toy_contributions(atoms, many_body=True):
+    """The same with the energy atom by atom."""
     symbols = atoms.get_chemical_symbols()
     nb = neighbour_arrays(atoms, CUTOFF, sorted(set(symbols)))
-    energy = sum(E0[s] for s in symbols)
+    energies = np.array([E0[s] for s in symbols])
     forces, virial = np.zeros((len(atoms), 3)), np.zeros((3, 3))
     for i in range(len(atoms)):
         vectors = nb.vectors[nb.offsets[i]:nb.offsets[i + 1]]
@@ -39,18 +45,18 @@ def toy_potential(atoms, many_body=True):
         depth, r0 = np.array([DEPTH[tuple(sorted((symbols[i], symbols[j])))] for j in others]).reshape(-1, 2).T
         e = np.exp(-1.4 * (r - r0))
         v, v1 = depth * (e * e - 2.0 * e), depth * 1.4 * (2.0 * e - 2.0 * e * e)
-        energy += 0.5 * np.sum(v * f)
+        energies[i] += 0.5 * np.sum(v * f)
         slope = 0.5 * (v1 * f + v * f1)
         if many_body and len(r):
             rho, rho1 = np.exp(-2.0 * (r - 2.0)) * f, np.exp(-2.0 * (r - 2.0)) * (f1 - 2.0 * f)
             root = np.sqrt(rho.sum() + 0.01)
-            energy -= root - 0.1
+            energies[i] -= root - 0.1
             slope -= rho1 / (2.0 * root)
         gradient = slope[:, None] * vectors / r[:, None]
         forces[i] += gradient.sum(axis=0)
         np.add.at(forces, others, -gradient)
         virial -= vectors.T @ gradient
-    return energy, forces, virial
+    return energies, forces, virial
 
 
 def pair_energy(first, second, r):
@@ -74,6 +80,17 @@ def toy_frames(n_frames, seed=0, species=("Si",), many_body=True):
     return frames
 
 
+def toy_curvature(atoms, direction, delta=0.01):
+    """e^T H e (eV/A^2) of the toy potential along a direction, as a central difference of its forces."""
+    e = direction / np.linalg.norm(direction)
+    slopes = []
+    for step in (delta, -delta):
+        moved = atoms.copy()
+        moved.positions += step * e
+        slopes.append(-np.sum(toy_potential(moved)[1] * e))
+    return (slopes[0] - slopes[1]) / (2 * delta)
+
+
 def isolated(symbol):
     """An isolated atom with its energy."""
     return labelled(Atoms(symbol, cell=[20.0, 20.0, 20.0], pbc=True))
@@ -86,6 +103,38 @@ def labelled(atoms, many_body=True):
     atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
     atoms.info["virial"] = virial.ravel()
     return atoms
+
+
+def observed(atoms, *kinds, n_curvatures=3, seed=0):
+    """A structure with only these kinds of observations of the toy potential."""
+    energies, forces, virial = toy_contributions(atoms)
+    bare = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=True)
+    if "energy" in kinds:
+        bare.info["energy"] = energies.sum()
+    if "virial" in kinds:
+        bare.info["virial"] = virial.ravel()
+    if "forces" in kinds:
+        bare.arrays["forces"] = forces
+    if "local_energy" in kinds:
+        bare.arrays["local_energy"] = energies
+    if "curvature" in kinds:
+        rng = np.random.default_rng(seed)
+        bare.info["n_hessian"] = n_curvatures
+        for i in range(1, n_curvatures + 1):
+            direction = rng.normal(size=(len(bare), 3))
+            bare.info[f"hessian{i}"] = toy_curvature(atoms, direction)
+            bare.arrays[f"hessian{i}"] = direction
+    return bare
+
+
+def silicon(n, seed, *kinds):
+    """Cells of silicon with only these kinds of observations."""
+    return [observed(atoms, *kinds, seed=k) for k, atoms in enumerate(toy_frames(n, seed=seed))]
+
+
+def isolated_energy():
+    """An isolated atom with its energy and nothing else."""
+    return Atoms("Si", cell=[20.0] * 3, pbc=True, info={"energy": E0["Si"]})
 
 
 def write_frames(path, frames):
@@ -194,12 +243,13 @@ def slow_cluster_row(atoms, k):
     return k.delta**2 * k.cutoffs * total
 
 
-def gap_fit(program, folder, coordinates, e0, sigma):
+def gap_fit(program, folder, coordinates, e0, sigma, options=()):
     """Run gap_fit on train.xyz with these coordinates; returns the root of its XML and writes its matrices to dump_*."""
     e0 = ":".join(f"{s}:{e}" for s, e in e0.items())
+    sigma = [*sigma, 0.0][:4]
     command = [program, "at_file=train.xyz", "gap={" + " : ".join(coordinates) + "}", "gp_file=gap.xml", f"e0={{{e0}}}",
-               f"default_sigma={{{sigma[0]} {sigma[1]} {sigma[2]} 0.0}}", "sparse_jitter=1e-8", "do_copy_at_file=F",
-               "force_parameter_name=forces", "linear_system_dump_file=dump"]
+               f"default_sigma={{{' '.join(map(str, sigma))}}}", "sparse_jitter=1e-8", "do_copy_at_file=F",
+               "force_parameter_name=forces", "linear_system_dump_file=dump", *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert (folder / "gap.xml").exists(), done.stdout[-2000:] + done.stderr[-2000:]
@@ -218,3 +268,27 @@ def three_body_coordinate(k, folder, name, method):
     how = f"sparse_method=FILE sparse_file={name}.dat" if method == "FILE" else f"sparse_method={method}"
     return (f"{what} cutoff={k.kind.cutoff} cutoff_transition_width={k.kind.cutoff_transition_width} covariance_type=ard_se "
             f"theta_file={name}.theta delta={k.delta} n_sparse={k.n_sparse} add_species=F {how}")
+
+
+def write_columns(path, frames):
+    """Extended XYZ with everything in `info` and `arrays`, all digits, as ASE and QUIP both read it."""
+    lines = []
+    for atoms in frames:
+        columns = {name: np.asarray(a) for name, a in atoms.arrays.items() if name not in ("numbers", "positions")}
+        kinds = {name: "L" if a.dtype == bool else "R" for name, a in columns.items()}
+        width = {name: 1 if a.ndim == 1 else a.shape[1] for name, a in columns.items()}
+        extra = "".join(f":{name}:{kinds[name]}:{width[name]}" for name in columns)
+        info = "".join(f' {name}="{_words(value)}"' for name, value in atoms.info.items())
+        lines.append(f"{len(atoms)}")
+        lines.append(f'Lattice="{_words(atoms.cell.array)}" Properties=species:S:1:pos:R:3{extra}{info} pbc="T T T"')
+        for i, symbol in enumerate(atoms.symbols):
+            lines.append(f"{symbol} {_words(atoms.positions[i])} " + " ".join(_words(a[i]) for a in columns.values()))
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def _words(value):
+    flat = np.ravel(value)
+    if flat.dtype == bool:
+        return " ".join("FT"[int(v)] for v in flat)
+    return " ".join(str(v) if flat.dtype.kind in "iuU" else repr(float(v)) for v in flat)

@@ -1,4 +1,4 @@
-"""The command line: `soapgap fit | evaluate | info | compile | convert | drive | doctor | demo`.
+"""The command line: `soapgap fit | check | evaluate | info | compile | convert | drive | doctor | demo`.
 
 Every command is a thin door: it imports its room when it is called, so that `soapgap --help` is quick. What a user did
 wrong is one line on standard error and exit status 2; everything else that escapes is a defect and shows its traceback.
@@ -85,9 +85,11 @@ def _register_rooms():
     from soapgap.demo.command import demo
     from soapgap.ipi.command import drive
     from soapgap.lammps import doctor_command
+    from soapgap.training.check_command import check
     from soapgap.training.command import fit
 
     app.command()(fit)
+    app.command()(check)
     app.command()(drive)
     app.command(name="doctor")(doctor_command)
     app.command()(demo)

@@ -137,6 +137,9 @@ class BaselineValues(NamedTuple):
     curvatures: np.ndarray | float = 0.0
 
 
+NO_BASELINE = BaselineValues()
+
+
 def baseline_values(terms: Sequence[PairTerm], species: Sequence[str], structures: Sequence[Structure],
                     delta: float = 0.01) -> list[BaselineValues]:
     """Energy, forces, virial, energies of the atoms and curvatures of the baseline alone, for every structure.
@@ -146,7 +149,7 @@ def baseline_values(terms: Sequence[PairTerm], species: Sequence[str], structure
     delta : displacement for the curvatures (A)
     """
     if not terms:
-        return [BaselineValues()] * len(structures)
+        return [NO_BASELINE] * len(structures)
     evaluator = Model(list(species), dict.fromkeys(species, 0.0), list(terms), {}).evaluator(1)
     values = []
     for structure in structures:

@@ -101,7 +101,7 @@ class Dataset:
     structures: tuple[Structure, ...]
     sha256: str
     files: tuple[str, ...]
-    n_frames: tuple[int, ...]
+    n_frames: tuple[int, ...] = ()
 
     @property
     def species(self) -> list[str]:
@@ -147,7 +147,8 @@ def read_dataset(files: Sequence[str | DataFile], keys: DataConfig, folder: Path
     ------
     InputError
         A file that is missing, unreadable or empty; a number that is not finite; a quantity that no frame has; a
-        virial and a stress that contradict each other; energy and local energies of one frame. The message names the file and the frame (counted from 0).
+        virial and a stress that contradict each other; an energy beside local energies. The message names the file and
+        the frame (counted from 0).
     """
     structures: list[Structure] = []
     seen = _SeenKeys()
@@ -214,7 +215,7 @@ class _SeenKeys:
     def add(self, frame: Atoms) -> None:
         self.per_frame.update(frame.info)
         self.per_atom.update(set(frame.arrays) - {"numbers", "positions"})
-        for key, value in (frame.calc.results if frame.calc else {}).items():
+        for key in frame.calc.results if frame.calc else {}:
             (self.per_atom if key in _PER_ATOM_RESULTS else self.per_frame).add(key)
 
 

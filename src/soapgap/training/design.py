@@ -1,8 +1,10 @@
 """Rows of the design matrix, structure by structure: kernels against sparse points, targets, divided by their sigma.
 
-    energy   sum_i k(x_i, X_s)       target  E - E_base - sum_i e0
-    force    d/dR of the energy row  target  -(F - F_base)
-    virial   d/dstrain of it         target  -(W - W_base),  xx yy zz yz xz xy
+    energy        sum_i k(x_i, X_s)       target  E - E_base - sum_i e0
+    local energy  k(x_i, X_s)             target  E_i - E_base,i - e0
+    force         d/dR of the energy row  target  -(F - F_base)
+    virial        d/dstrain of it         target  -(W - W_base),  xx yy zz yz xz xy
+    curvature     difference of d/dR      target  e^T H e - e^T H_base e
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from soapgap.training.baseline import NO_BASELINE, BaselineValues
 from soapgap.training.config import FitConfig
+from soapgap.training.curvature import central_differences
 from soapgap.training.dataset import Structure
 from soapgap.training.environments import neighbours_of
 from soapgap.training.kernels import Kernel
@@ -25,21 +29,49 @@ BLOCK_ROWS = 1024
 
 @dataclass(frozen=True)
 class Targets:
-    """What is left to learn of one structure, without e0 and baseline: eV, eV/A, eV; None where nothing is known."""
+    """What is left to learn of one structure, without e0 and baseline: eV, eV/A, eV, eV, eV/A^2; None if nothing is known."""
 
     energy: float | None
     forces: np.ndarray | None
     virial: np.ndarray | None
+    local_energies: np.ndarray | None = None
+    curvatures: np.ndarray | None = None
 
 
-def targets(structure: Structure, e0: dict[str, float], baseline: tuple = (0.0, 0.0, 0.0)) -> Targets:
-    """Observations minus e0 and the baseline's energy, forces and virial."""
-    energy, forces, virial = baseline
+def targets(structure: Structure, e0: dict[str, float], baseline: BaselineValues = NO_BASELINE) -> Targets:
+    """Observations minus e0 and what the baseline alone gives."""
+    s, of_atoms = structure, [e0[symbol] for symbol in structure.symbols]
     return Targets(
-        None if structure.energy is None else structure.energy - energy - sum(e0[s] for s in structure.symbols),
-        None if structure.forces is None else structure.forces - forces,
-        None if structure.virial is None else structure.virial - virial,
+        None if s.energy is None else s.energy - baseline.energy - sum(of_atoms),
+        None if s.forces is None else s.forces - baseline.forces,
+        None if s.virial is None else s.virial - baseline.virial,
+        None if s.local_energies is None else s.local_energies - baseline.local_energies - np.array(of_atoms),
+        None if s.curvatures is None else s.curvatures - baseline.curvatures,
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one kind of observation of one structure: how many, their targets and their sigmas."""
+
+    target: np.ndarray
+    sigma: np.ndarray | float
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def _parts(structure: Structure, target: Targets, config: FitConfig) -> dict[str, _Part]:
+    """By kind, in the order of the rows."""
+    sigma, none = sigmas(structure, config), np.empty(0)
+    mask, atoms = sigma.used_forces, structure.used_local_energies
+    return {
+        "energy": _Part(none if target.energy is None else np.array([target.energy]), sigma.energy),
+        "local_energy": _Part(none if target.local_energies is None else target.local_energies[atoms], sigma.local_energy),
+        "force": _Part(none, none) if target.forces is None else _Part(-target.forces[mask], sigma.forces[mask]),
+        "virial": _Part(none, none) if target.virial is None else _Part(-as_voigt(target.virial), sigma.virial),
+        "curvature": _Part(none, none) if target.curvatures is None else _Part(target.curvatures, sigma.curvature),
+    }
 
 
 @dataclass(frozen=True)
@@ -63,42 +95,58 @@ class DesignMatrix:
         return sum(kernel.n_sparse for kernel in self.kernels)
 
     def rows(self, evaluator, structure: Structure, target: Targets) -> np.ndarray:
-        """All rows of one structure, (n_rows, M + 1): the energy, the forces that count, the virial.
+        """All rows of one structure, (n_rows, M + 1): energy, local energies and forces that count, virial, curvatures.
 
         Parameters
         ----------
         evaluator : of the SOAP kernels (`rows_evaluator`), used by this call alone
         """
-        sigma = sigmas(structure, self.config)
-        used = np.flatnonzero(sigma.used_forces.ravel()) if target.forces is not None else np.empty(0, int)
-        n_energy, n_virial = int(target.energy is not None), 6 * int(target.virial is not None)
-        block = np.zeros((n_energy + len(used) + n_virial, self.n_columns + 1))
+        parts = _parts(structure, target, self.config)
+        block = np.zeros((sum(map(len, parts.values())), self.n_columns + 1))
         if len(block) == 0:
             return block
+        places, row = {}, 0
+        for kind, part in parts.items():
+            places[kind] = block[row:row + len(part)]
+            row += len(part)
+        self._fill(evaluator, structure, places)
+        if len(places["curvature"]):
+            places["curvature"][:, :-1] = self._curvature_rows(evaluator, structure)
+        for kind, part in parts.items():
+            places[kind][:, -1] = part.target
+            places[kind] /= np.reshape(part.sigma / np.sqrt(structure.weight), (-1, 1))
+        return block
+
+    def _fill(self, evaluator, structure: Structure, places: dict[str, np.ndarray]) -> None:
+        """Write K_nm of all observations but the curvatures into the rows of each kind, not yet divided by sigma."""
+        energy, local, force, virial = (places[kind] for kind in ("energy", "local_energy", "force", "virial"))
+        if not any(map(len, (energy, local, force, virial))):
+            return
         neighbours = neighbours_of(structure, self.config.cutoff, self.species)
+        atoms = structure.used_local_energies
+        mask = np.repeat(structure.used_forces, 3)
         column = 0
         for kernel in self.kernels:
-            here = slice(column, column + kernel.n_sparse)
-            energy, gradients, strains = kernel.rows(evaluator, neighbours, len(used) > 0, n_virial > 0)
-            if n_energy:
-                block[0, here] = energy
-            if len(used):
-                rows = gradients if len(used) == len(gradients) else gradients[used]
-                block[n_energy:n_energy + len(used), here] = rows
-            if n_virial:
-                block[n_energy + len(used):, here] = strains
-            column += kernel.n_sparse
-        scale = np.concatenate([
-            np.full(n_energy, sigma.energy), sigma.forces.ravel()[used], sigma.virial[:n_virial],
-        ])
-        if n_energy:
-            block[0, -1] = target.energy
-        if len(used):
-            block[n_energy:n_energy + len(used), -1] = -target.forces.ravel()[used]
-        if n_virial:
-            block[n_energy + len(used):, -1] = -as_voigt(target.virial)
-        block /= scale[:, None]
-        return block
+            here = slice(column, column := column + kernel.n_sparse)
+            if any(map(len, (energy, force, virial))):
+                row, gradients, strains = kernel.rows(evaluator, neighbours, len(force) > 0, len(virial) > 0)
+                energy[:, here] = row
+                if len(force):
+                    force[:, here] = gradients if mask.all() else gradients[mask]
+                if len(virial):
+                    virial[:, here] = strains
+            if len(local):
+                local[:, here] = kernel.local_rows(evaluator, neighbours)[atoms]
+
+    def _curvature_rows(self, evaluator, structure: Structure) -> np.ndarray:
+        """Differences of gradient rows along the directions of the structure, (n_directions, M)."""
+
+        def slope(moved: Structure, direction: np.ndarray) -> np.ndarray:
+            neighbours = neighbours_of(moved, self.config.cutoff, self.species)
+            along = direction.ravel()
+            return np.concatenate([along @ k.rows(evaluator, neighbours, True, False)[1] for k in self.kernels])
+
+        return central_differences(structure, self.config.hessian_delta, slope)
 
     def blocks(self, structures: Sequence[Structure], targets_of: Sequence[Targets], evaluators: Sequence,
                start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[int, np.ndarray]]:

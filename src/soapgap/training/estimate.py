@@ -32,7 +32,7 @@ class Estimate:
     ----------
     triangle : 8 (M + 1)^2 for R and Q^T y
     blocks : 8 (M + 1) x (rows of the block being gathered and of its parts, 2 (1024 + r), and 2 r per thread that
-        wait), r the rows of the largest structure
+        wait), r the rows of the largest structure, with all its gradients even if only a curvature needs them
     regulariser : 32 (M + 1)^2 for K_mm, its factor as rows and in LAPACK, and the saved triangle, without the blocks
     environments : twice 8 bytes x features x environments that sparse points are chosen from (for triplets, of all kernels
         of a term), before all that
@@ -65,7 +65,7 @@ def estimate(plan: Plan, config: FitConfig, species: list[str], structures: Sequ
     sparse points (their values do not matter for the time), one block is factorised, and both are scaled up.
     """
     row = 8 * (plan.n_columns + 1)
-    largest = max(7 + 3 * len(s.atoms) for s in structures)
+    largest = max(max(7 + 3 * len(s.atoms), s.n_rows) + _scratch(s) for s in structures)
     waiting = 2 * threads * largest
     points = sum(8 * item.n_sparse * item.empty.n_features for item in plan.soaps)
     pools = [8 * item.pool[1] * item.empty.n_features for item in plan.soaps]
@@ -82,20 +82,26 @@ def estimate(plan: Plan, config: FitConfig, species: list[str], structures: Sequ
     )
 
 
+def _scratch(structure: Structure) -> int:
+    """Rows that are made for all atoms and thrown away: of local energies, and of the gradients behind curvatures."""
+    n = len(structure.atoms)
+    return n * int(structure.local_energies is not None) + 3 * n * int(structure.curvatures is not None)
+
+
 def _trial(plan: Plan, config: FitConfig, species: list[str], structures: Sequence[Structure],
            targets: Sequence[Targets], threads: int) -> float:
     design = DesignMatrix(_random_kernels(plan), species, config)
     evaluator = rows_evaluator(species, design.kernels)
-    sizes = np.array([len(s.atoms) for s in structures])
+    sizes = np.array([s.effort for s in structures])
     by_size = np.argsort(sizes, kind="stable")  # small, middling and large ones, to speak for all
     chosen = by_size[np.unique(np.linspace(0, len(sizes) - 1, PROBES + 2).astype(int)[1:])][:PROBES]
     design.rows(evaluator, structures[chosen[0]], targets[chosen[0]])  # warms caches and buffers up
-    start, rows = time.perf_counter(), 0
+    start = time.perf_counter()
     for index in chosen:
-        rows += len(design.rows(evaluator, structures[index], targets[index]))
-    scale = sizes.sum() / sizes[chosen].sum()
-    row_seconds = scale * (time.perf_counter() - start)
-    qr_seconds = 2.0 * scale * rows * (design.n_columns + 1.0) ** 2 / _qr_rate(min(design.n_columns, QR_TRIAL_COLUMNS))
+        design.rows(evaluator, structures[index], targets[index])
+    row_seconds = sizes.sum() / sizes[chosen].sum() * (time.perf_counter() - start)
+    rows = sum(s.n_rows for s in structures)
+    qr_seconds = 2.0 * rows * (design.n_columns + 1.0) ** 2 / _qr_rate(min(design.n_columns, QR_TRIAL_COLUMNS))
     # The rows are shared among the threads; the factorisation is serial and runs beside them.
     return max(qr_seconds, (row_seconds + qr_seconds) / min(threads, os.cpu_count() or 1))
 

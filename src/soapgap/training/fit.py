@@ -49,8 +49,8 @@ class FitResult:
     Attributes
     ----------
     model : the fitted model, as saved
-    errors : {"train": ..., "test": ...}: by "all" and config_type, by quantity ("energy", "force", "virial"): n, rmse,
-        mae in meV/atom, eV/A, meV/atom
+    errors : {"train": ..., "test": ...}: by "all" and config_type, by quantity ("energy", "force", "virial",
+        "local_energy", "curvature"): n, rmse, mae in meV/atom, eV/A, meV/atom, meV, eV/A^2
     files : where the model and its companions are
     warnings : what the user should have read
     seconds : wall time by step
@@ -112,8 +112,7 @@ class _Fit:
     def run(self, restart: bool) -> FitResult:
         """All steps in order."""
         self.files.check_writable()
-        data = self.config.data
-        self.files.refuse_inputs(self.folder / name for name in (*data.train, *(data.test or ()), self.name))
+        self.files.refuse_inputs(self.folder / name for name in (*self.config.data.file_names, self.name))
         with self._timed("reading and checking"):
             self._read()
             self._baseline()
@@ -149,6 +148,11 @@ class _Fit:
                                  "such frames to the training data, or remove them from the test data")
         for structure in self.train.structures:
             sigmas(structure, self.config)  # raises if one is zero
+        strange = self.train.contradicting_sums()
+        if strange:
+            self.say.warning(f"in {len(strange)} training frames the local energies do not add up to the energy (by more than "
+                             f"1 meV per atom), first in {strange[0].where}: do both contain the energies of the isolated "
+                             "atoms?")
         for kind in unused_types(self.train.structures, self.config):
             self.say.warning(f"config_type_sigma.{kind}: no training frame has this {data.config_type_key}")
 
@@ -157,11 +161,11 @@ class _Fit:
         structures = self.train.structures
         self.shortest = shortest_distances(structures, self.config.cutoff, self.species)
         self.baseline = baseline_terms(self.config.baseline, self.species, self.shortest)
-        values = baseline_values(self.baseline, self.species, structures)
-        self.e0 = atom_energies(self.config.e0, structures, self.species, self.config.cutoff, [v[0] for v in values])
+        values = baseline_values(self.baseline, self.species, structures, self.config.hessian_delta)
+        self.e0 = atom_energies(self.config.e0, structures, self.species, self.config.cutoff, [v.energy for v in values])
         self.targets = [targets(s, self.e0, v) for s, v in zip(structures, values, strict=True)]
         self.say.line("e0 (eV): " + ", ".join(f"{symbol} {energy:.6g}" for symbol, energy in self.e0.items()))
-        touched = sum(bool(np.any(v[1])) for v in values)
+        touched = sum(bool(np.any(v.forces)) for v in values)
         if touched:
             self.say.line(f"the short-range baseline acts in {touched} training frames and is subtracted there")
 
@@ -177,7 +181,8 @@ class _Fit:
             self.say.warning(f"this machine has only {size(free)} of free memory; reduce n_sparse")
 
     def _identity(self) -> str:
-        return identity(self.config.as_json(), self.train.sha256, soapgap.__version__)
+        frames = {"frames": list(self.train.n_frames)}  # which frames belong to which file, hence to which weight
+        return identity(self.config.as_json() | frames, self.train.sha256, soapgap.__version__)
 
     def _interrupted(self) -> FitState | None:
         """The state of an interrupted fit of the same configuration and data, if there is one."""
@@ -195,12 +200,12 @@ class _Fit:
         solver = StreamingQR(design.n_columns, None if state is None else unpack(state.packed))
         first = rows_evaluator(self.species, self.kernels, self.config.exact)
         evaluators = [first, *(first.clone() for _ in range(self.threads - 1))]
-        atoms = [len(s.atoms) for s in structures]
+        effort = [s.effort for s in structures]
         done, last_saved = (0 if state is None else state.n_done), time.perf_counter()
-        with self.say.task("design matrix", sum(atoms), sum(atoms[:done])) as task:
+        with self.say.task("design matrix", sum(effort), sum(effort[:done])) as task:
             for end, block in design.blocks(structures, self.targets, evaluators, done):
                 solver.update(block)
-                task.advance(sum(atoms[done:end]))
+                task.advance(sum(effort[done:end]))
                 done = end
                 if done < len(structures) and time.perf_counter() - last_saved >= self.checkpoint_seconds:
                     self._checkpoint(solver, done)
@@ -243,7 +248,8 @@ class _Fit:
         for label, data in (("train", self.train), ("test", self.test)):
             if data is not None:
                 with self.say.task(f"errors ({label})", len(data.structures)) as task:
-                    comparisons[label] = compare(model, data.structures, self.threads, task.advance)
+                    comparisons[label] = compare(model, data.structures, self.threads, task.advance,
+                                                 self.config.hessian_delta)
         return comparisons
 
     def _finish(self, model: Model, comparisons: dict[str, dict]) -> FitResult:

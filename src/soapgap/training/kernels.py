@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from soapgap.model import Model, PairTerm, SoapTerm, TripletTerm
+from soapgap.neighbours import NeighbourArrays
 from soapgap.reduction import reduce_term
 from soapgap.training.pair_kernel import PairKernel
 from soapgap.training.triplet_kernel import TripletKernel
@@ -46,6 +47,14 @@ class SoapKernel:
         """Rows of the design matrix of one structure (`Evaluator.kernel_rows`)."""
         return evaluator.kernel_rows(self.index, neighbours, gradients=gradients, strain=strain)
 
+    def local_rows(self, evaluator, neighbours) -> np.ndarray:
+        """Rows of the energies of the atoms, (n_atoms, n_sparse): zero for atoms that are no centres of this kernel."""
+        rows = np.zeros((neighbours.n_atoms, self.n_sparse))
+        for centre in np.flatnonzero(neighbours.centre_species == evaluator.species.index(self.term.centre)):
+            alone = _one_centre(neighbours, centre)
+            rows[neighbours.centre_atom[centre]], _, _ = evaluator.kernel_rows(self.index, alone, gradients=False, strain=False)
+        return rows
+
     def finished(self, weights: np.ndarray) -> list[SoapTerm]:
         """The term of the fitted model."""
         return [replace(self.term, weights=weights.reshape(1, -1))]
@@ -80,6 +89,10 @@ class DistanceKernel:
     def rows(self, evaluator, neighbours, gradients: bool, strain: bool):
         """Rows of the design matrix of one structure."""
         return self.kernel.rows(neighbours, self.species, gradients, strain)
+
+    def local_rows(self, evaluator, neighbours) -> np.ndarray:
+        """Rows of the energies of the atoms, (n_atoms, n_sparse)."""
+        return self.kernel.local_rows(neighbours, self.species)
 
     def finished(self, weights: np.ndarray) -> list[PairTerm]:
         """The term of the fitted model."""
@@ -117,12 +130,25 @@ class ThreeBodyKernel:
         """Rows of the design matrix of one structure."""
         return self.kernel.rows(neighbours, self.species, gradients, strain)
 
+    def local_rows(self, evaluator, neighbours) -> np.ndarray:
+        """Rows of the energies of the atoms, (n_atoms, n_sparse)."""
+        return self.kernel.local_rows(neighbours, self.species)
+
     def finished(self, weights: np.ndarray) -> list[TripletTerm]:
         """The terms of the fitted model, one per species of centres."""
         return self.kernel.terms(weights)
 
 
 Kernel = SoapKernel | DistanceKernel | ThreeBodyKernel
+
+
+def _one_centre(neighbours: NeighbourArrays, centre: int) -> NeighbourArrays:
+    """The environment of one centre alone."""
+    here = slice(neighbours.offsets[centre], neighbours.offsets[centre + 1])
+    offsets = np.array([0, here.stop - here.start], dtype=np.int64)
+    return NeighbourArrays(neighbours.centre_atom[centre:centre + 1], neighbours.centre_species[centre:centre + 1], offsets,
+                           neighbours.neighbour_atom[here], neighbours.neighbour_species[here], neighbours.vectors[here],
+                           neighbours.n_atoms)
 
 
 #: What leaving out features may change in a kernel x . X_s of size 1, on average: so far below its last place that weights

@@ -104,7 +104,7 @@ def curvatures(frame: Atoms, key: str, where: str) -> tuple[np.ndarray, np.ndarr
                              f'{len(present)}, or set data.hessian_key = "" not to read them')
         return None
     if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 0:
-        raise InputError(f"{where}: n_{key} is {count!r}, expected an integer >= 0, the number of curvatures")
+        raise InputError(f"{where}: n_{key} is {count}, expected an integer >= 0, the number of curvatures")
     names = [f"{key}{i}" for i in range(1, int(count) + 1)]
     surplus = sorted(set(present) - set(names))
     if surplus:

@@ -101,6 +101,19 @@ class PairKernel:
             gradient = gradient.transpose(1, 0, 2).reshape(3 * n_atoms, n_sparse)
         return energy, gradient, strains
 
+    def local_rows(self, neighbours: NeighbourArrays, species: list[str]) -> np.ndarray:
+        """Rows of the energies of the atoms, (n_atoms, n_sparse): the sum of k over the ordered pairs of each atom.
+
+        They add up to the energy row: a pair of atoms gives half of its energy, one k, to each of them.
+        """
+        centre, _, vectors = self._pairs(neighbours, species)
+        rows = np.zeros((neighbours.n_atoms, self.n_sparse))
+        for start in range(0, len(vectors), CHUNK_PAIRS):
+            k, _ = self.radial(np.linalg.norm(vectors[start:start + CHUNK_PAIRS], axis=1))
+            place = (centre[start:start + CHUNK_PAIRS], np.arange(len(k)))
+            rows += csr_matrix((np.ones(len(k)), place), shape=(neighbours.n_atoms, len(k))) @ k
+        return rows
+
     def _pairs(self, neighbours: NeighbourArrays, species: list[str]):
         """Centre and neighbour atom and vector of all ordered pairs of this kernel within the cutoff."""
         first, second = (species.index(symbol) for symbol in self.species)

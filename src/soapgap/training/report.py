@@ -17,6 +17,8 @@ LABELS = {
     "energy": ("energy", "eV/atom"),
     "force": ("force component", "eV/A"),
     "virial": ("virial component", "eV/atom"),
+    "local_energy": ("energy of an atom", "eV"),
+    "curvature": ("curvature", "eV/A^2"),
 }
 
 
@@ -33,7 +35,7 @@ def error_table(errors: dict[str, dict]) -> Table:
         table.add_column(heading)
     for quantity in present:
         for measure in ("MAE", "RMSE"):
-            table.add_column(f"{quantity}\n{measure}\n{QUANTITIES[quantity]}", justify="right")
+            table.add_column(f"{quantity.replace('_', ' ')}\n{measure}\n{QUANTITIES[quantity]}", justify="right")
     for data, groups in errors.items():
         for group, entry in groups.items():
             cells = []
@@ -45,7 +47,7 @@ def error_table(errors: dict[str, dict]) -> Table:
 
 
 def _number(quantity: str, value: float) -> str:
-    return f"{value:.4f}" if quantity == "force" else f"{value:.2f}"
+    return f"{value:.4f}" if quantity in ("force", "curvature") else f"{value:.2f}"
 
 
 def write_errors(path: Path, errors: dict, training: dict) -> None:

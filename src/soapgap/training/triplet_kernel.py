@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csc_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 
 from soapgap.model import TripletTerm
 from soapgap.neighbours import NeighbourArrays
@@ -83,8 +83,8 @@ class TripletKernel:
         size = max(1, BLOCK // max(1, self.n_sparse))
         for view in self.kind.views:
             for triplets in triplet_chunks(neighbours, species, view, self.kind.cutoff, size):
-                e, slopes = self._chunk(view, triplets, gradients or strain)
-                energy += e
+                weight, similar, slopes = self._chunk(view, triplets, gradients or strain)
+                energy += weight @ similar
                 if gradients:
                     _add_gradients(triplets, slopes, gradient)
                 if strain:
@@ -96,8 +96,25 @@ class TripletKernel:
                 row *= scale
         return tuple(rows)
 
+    def local_rows(self, neighbours: NeighbourArrays, species: list[str]) -> np.ndarray:
+        """Rows of the energies of the atoms, (n_atoms, n_sparse), as the fitted model has them.
+
+        A triplet of angle_3b belongs to its centre, one of distance_3b to its three atoms alike. They add up to the energy
+        row.
+        """
+        rows = np.zeros((neighbours.n_atoms, self.n_sparse))
+        n_owners = 1 if self.kind.angle else 3
+        size = max(1, BLOCK // max(1, self.n_sparse))
+        for view in self.kind.views:
+            for triplets in triplet_chunks(neighbours, species, view, self.kind.cutoff, size):
+                weight, similar, _ = self._chunk(view, triplets, False)
+                place = (triplets.atoms[:n_owners].ravel(), np.tile(np.arange(len(weight)), n_owners))
+                owners = csr_matrix((np.tile(weight / n_owners, n_owners), place), shape=(len(rows), len(weight)))
+                rows += owners @ similar
+        return rows * self._scale()
+
     def _chunk(self, view: View, triplets: Triplets, need_slopes: bool):
-        """Sum of f s(x, X_s)/sqrt(s(x, x)), (n_sparse,), and derivatives of its parts by r_1, r_2 and r_12, (3 n, n_sparse)."""
+        """f/sqrt(s(x, x)), (n,); s(x, X_s), (n, n_sparse); derivatives of their product by r_1, r_2, r_12, (3 n, n_sparse)."""
         r = triplets.distances
         theta = self.theta[view.columns]
         points = self.points[:, view.columns] / theta
@@ -107,7 +124,7 @@ class TripletKernel:
         similar, slopes = _similarity(z, points, view.permutations, need_slopes)
         norm = 1.0 / np.sqrt(own)
         if not need_slopes:
-            return (f * norm) @ similar, None
+            return f * norm, similar, None
         norm_slopes = -0.5 * (norm / own)[:, None] * own_slopes  # by z
         out = np.empty((3, *similar.shape))
         for m in range(3):
@@ -117,7 +134,7 @@ class TripletKernel:
                 factor = f * norm * jacobian[:, d, m]
                 if factor.any():
                     out[m] += factor[:, None] * slopes[d]
-        return (f * norm) @ similar, out.reshape(-1, self.n_sparse)
+        return f * norm, similar, out.reshape(-1, self.n_sparse)
 
     def _weights(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Count times f_c(r_1) f_c(r_2) (1 - b f_c(r_12)), (n,), and its derivatives by the distances, (n, 3)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from soapgap.training.curvature import model_curvatures
 from soapgap.training.dataset import Structure
 from soapgap.training.environments import neighbours_of
 from soapgap.training.ordered_map import ordered_map
@@ -16,7 +17,10 @@ QUANTITIES = {
     "energy": "meV/atom",
     "force": "eV/A",
     "virial": "meV/atom",
+    "local_energy": "meV",
+    "curvature": "eV/A^2",
 }
+_MILLI = ("energy", "virial", "local_energy")
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Comparison:
 
     Attributes
     ----------
-    reference, predicted : (n,) energy per atom (eV), force component (eV/A), or virial component per atom (eV)
+    reference, predicted : (n,) energy per atom (eV), force component (eV/A), virial component per atom (eV), energy of an
+        atom (eV), or curvature (eV/A^2)
     types : (n,) config_type of the frame of each value
     """
 
@@ -35,19 +40,24 @@ class Comparison:
 
 
 def compare(model, structures: Sequence[Structure], n_threads: int = 1,
-            advance=lambda amount: None) -> dict[str, Comparison]:
+            advance=lambda amount: None, hessian_delta: float = 0.01) -> dict[str, Comparison]:
     """Predict all structures and put the predictions beside the reference.
 
-    Forces that the data exclude by `force_mask` are left out.
+    Forces and local energies that the masks of the data exclude are left out.
+
+    Parameters
+    ----------
+    hessian_delta : displacement for the curvatures (A)
 
     Returns
     -------
-    comparisons : by "energy", "force" and "virial"
+    comparisons : by quantity, the keys of `QUANTITIES`
     """
     first = model.evaluator(1)
     evaluators = [first, *(first.clone() for _ in range(n_threads - 1))]
     collected: dict[str, list] = {quantity: [] for quantity in QUANTITIES}
-    for structure, pairs in zip(structures, ordered_map(_compare_one, structures, evaluators), strict=True):
+    results = ordered_map(lambda evaluator, s: _compare_one(evaluator, s, hessian_delta), structures, evaluators)
+    for structure, pairs in zip(structures, results, strict=True):
         for quantity, (reference, predicted) in pairs.items():
             types = np.full(len(reference), structure.config_type)
             collected[quantity].append((reference, predicted, types))
@@ -55,7 +65,7 @@ def compare(model, structures: Sequence[Structure], n_threads: int = 1,
     return {quantity: _join(parts) for quantity, parts in collected.items()}
 
 
-def _compare_one(evaluator, structure: Structure) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _compare_one(evaluator, structure: Structure, delta: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reference and prediction of what is known about one structure."""
     neighbours = neighbours_of(structure, evaluator.cutoff, evaluator.species)
     n = len(structure.atoms)
@@ -67,12 +77,25 @@ def _compare_one(evaluator, structure: Structure) -> dict[str, tuple[np.ndarray,
     if need_gradients:
         forces, virial = evaluator.forces_and_virial(neighbours, gradients)
         if structure.forces is not None:
-            mask = structure.overrides.get("force_mask")
-            used = slice(None) if mask is None else ~mask.reshape(n).astype(bool)
+            used = structure.used_forces
             pairs["force"] = structure.forces[used].ravel(), forces[used].ravel()
         if structure.virial is not None:
             pairs["virial"] = as_voigt(structure.virial) / n, as_voigt(virial) / n
+    if structure.local_energies is not None:
+        used = structure.used_local_energies
+        pairs["local_energy"] = structure.local_energies[used], _local_energies(evaluator, neighbours)[used]
+    if structure.curvatures is not None:
+        pairs["curvature"] = structure.curvatures, model_curvatures(evaluator, structure, delta)
     return pairs
+
+
+def _local_energies(evaluator, neighbours) -> np.ndarray:
+    """Energies of the atoms, with what each has of the three-body energies around other centres, (n_atoms,), eV."""
+    shares = np.zeros(len(neighbours.neighbour_atom)) if evaluator.shares_energy else None
+    energies, _ = evaluator.evaluate(neighbours, gradients=False, shares=shares)
+    if shares is None:
+        return energies
+    return energies + np.bincount(neighbours.neighbour_atom, weights=shares, minlength=neighbours.n_atoms)
 
 
 def _join(parts: list) -> Comparison:
@@ -87,8 +110,8 @@ def errors(comparisons: dict[str, Comparison]) -> dict[str, dict[str, dict[str, 
 
     Returns
     -------
-    errors : {config_type or "all": {quantity: {"n", "rmse", "mae"}}}; energies and virials in meV per atom, forces in
-        eV/A; quantities without data are absent
+    errors : {config_type or "all": {quantity: {"n", "rmse", "mae"}}} in the units of `QUANTITIES`; quantities without data
+        are absent
     """
     types = sorted({str(name) for c in comparisons.values() for name in np.unique(c.types)})
     groups = ["all", *types] if len(types) > 1 else ["all"]
@@ -99,7 +122,7 @@ def errors(comparisons: dict[str, Comparison]) -> dict[str, dict[str, dict[str, 
             chosen = slice(None) if group == "all" else comparison.types == group
             difference = (comparison.predicted - comparison.reference)[chosen]
             if len(difference):
-                unit = 1.0 if quantity == "force" else 1000.0
+                unit = 1000.0 if quantity in _MILLI else 1.0
                 entry[quantity] = {
                     "n": len(difference),
                     "rmse": unit * float(np.sqrt(np.mean(difference**2))),
