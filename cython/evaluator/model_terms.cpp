@@ -139,6 +139,7 @@ void read_embedding_term(ModelData &model, File &file, const json &term, const s
   for (std::size_t n = 0; n < term.at("neighbours").size(); ++n) {
     const std::string name = where + ".densities[" + std::to_string(n) + "]";
     RadialTable &density = embedding.density[read_species(model, term.at("neighbours")[n], where + ".neighbours")];
+    if (!density.segments.empty()) fail(where + ".neighbours names a species twice" + damaged);
     density = table(term.at("densities")[n], name);
     if (density.stop() > embedding.cutoff) fail(name + " goes beyond the cutoff" + damaged);
   }

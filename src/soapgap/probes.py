@@ -33,16 +33,16 @@ def probe_structures(term, n_atoms: int = 24, closest: float = 0.0) -> list[Atom
 
 
 def largest_differences(model, other, structures) -> tuple[float, float]:
-    """Largest differences of a local energy (eV) and of a force component (eV/Angstrom) between two models."""
+    """Largest differences of a local energy (eV) and of a force component (eV/Angstrom) between two models; NaN if one is."""
     first, second = model.evaluator(), other.evaluator()
     energy = force = 0.0
     for atoms in structures:
         pairs = neighbour_arrays(atoms, first.cutoff, first.species)
         results = [e.evaluate(pairs) for e in (first, second)]
         forces = [e.forces_and_virial(pairs, g)[0] for e, (_, g) in zip((first, second), results)]
-        energy = max(energy, float(np.abs(results[0][0] - results[1][0]).max()))
-        force = max(force, float(np.abs(forces[0] - forces[1]).max()))
-    return energy, force
+        energy = np.maximum(energy, np.abs(results[0][0] - results[1][0]).max())  # unlike max, it keeps a NaN
+        force = np.maximum(force, np.abs(forces[0] - forces[1]).max())
+    return float(energy), float(force)
 
 
 def _radius(symbol):

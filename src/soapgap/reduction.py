@@ -138,7 +138,7 @@ def _describe_triplet(term):
 def _tabulated_and_measured(model, term, tolerance):
     """The coarsest spline that keeps the forces on the probes; none if even the finest does not."""
     exact = replace(term, grid=None)
-    if len(exact.sparse_points) == 0:
+    if len(exact.sparse_points) == 0 or term.kernel == "pp":  # a kink at every sparse point: no spacing is fine enough
         return exact
     alone = Model(model.species, dict.fromkeys(model.species, 0.0), [exact])
     # far too close, triplets are ten times as many and their sums are of no use to anyone

@@ -17,6 +17,7 @@ from soapgap.training.environments import OVERLAP
 
 N_SCALES, N_NEIGHBOURS, SMALLEST_GROUP = 10.0, 8, 10
 IMPOSSIBLE = 12.0  # eV per atom: more than any substance is bound
+ENOUGH = 1.0  # eV per atom: a type of two clusters of energies has a large deviation, but no more is needed than this
 SAME_FRAME = 1e-3  # Angstrom, root mean square
 SAME_ENERGY = 1e-3  # eV per atom
 NEAR, GAP = 0.5, 1.15  # in units of the sum of covalent radii; and between neighbouring distances in the distribution
@@ -66,11 +67,12 @@ def residuals(table: FrameTable, e_fit: dict[int, float]) -> np.ndarray:
 def energy_findings(table: FrameTable, rest: np.ndarray) -> Iterator[Finding]:
     """Energies per atom that nothing in their geometry explains.
 
-    A frame is compared with the eight frames of its config_type (of all types, if its own has fewer than ten) that are most like it in volume per atom, shortest distance
-    and forces. It is out of line if its residual lies outside theirs (without the highest and the lowest) by ten robust
-    standard deviations of the type, and by three times their range. A frame with one of the smallest or largest volumes, the
-    shortest distances or the largest forces may lie three times the range of all others above them, because energies of
-    compressed cells rise steeply.
+    A frame is compared with the eight frames of its config_type (of all types, if its own has fewer than ten) that are most
+    like it in volume per atom, shortest distance and forces. It is out of line if its residual lies outside theirs (without
+    the highest and the lowest) by three times their range and by ten robust standard deviations of the type; 1 eV per atom
+    is enough if frames are usually nearer than 0.1 eV per atom to those most like them. A frame with one of the smallest or
+    largest volumes, the shortest distances or the largest forces may lie three times the range of all others above them,
+    because energies of compressed cells rise steeply.
     """
     strange: dict[int, float] = {}
     small = []
@@ -101,23 +103,19 @@ def energy_findings(table: FrameTable, rest: np.ndarray) -> Iterator[Finding]:
 def _out_of_line(table: FrameTable, rest: np.ndarray, members: np.ndarray) -> dict[int, float]:
     """Frame index and deviation (eV per atom) of the members that are out of line among the others."""
     r = rest[members]
-    scale = max(robust_scale(r), 1e-4)
     features = _features(table, members)
     n_near = min(N_NEIGHBOURS, len(members) - 1)
     _, near = cKDTree(features).query(features, k=n_near + 1)
-    steep = _steep(features)
-    found = {}
-    for i, others in enumerate(near):
-        theirs = np.sort(r[[j for j in others if j != i][:n_near]])[1:-1]
-        low, high = theirs[0], theirs[-1]
-        margin = max(N_SCALES * scale, 3.0 * (high - low))
-        if steep[i]:
-            rest_of_them = np.delete(r, i)
-            high = max(high, rest_of_them.max() + 3.0 * np.ptp(rest_of_them))
-        if low - margin <= r[i] <= high + margin:
-            continue
-        found[int(members[i])] = float(r[i] - np.median(theirs))
-    return found
+    theirs = np.sort([r[[j for j in others if j != i][:n_near]] for i, others in enumerate(near)], axis=1)[:, 1:-1]
+    low, high, usual = theirs[:, 0], theirs[:, -1], np.median(theirs, axis=1)
+    local = max(N_SCALES * robust_scale(r - usual), ENOUGH)
+    margin = np.maximum(min(N_SCALES * max(robust_scale(r), 1e-4), local), 3.0 * (high - low))
+    upper = high + margin
+    for i in np.flatnonzero(_steep(features)):
+        others = np.delete(r, i)
+        upper[i] = max(upper[i], others.max() + 3.0 * np.ptp(others))
+    strange = np.flatnonzero((r < low - margin) | (r > upper))
+    return {int(members[i]): float(r[i] - usual[i]) for i in strange}
 
 
 def _steep(features: np.ndarray) -> np.ndarray:
@@ -208,8 +206,7 @@ def force_findings(table: FrameTable) -> Iterator[Finding]:
     zero = [k for k, f in enumerate(table.frames) if f.n_atoms > 1 and f.rms_force == 0.0 and f.asymmetry > ASYMMETRY]
     if zero:
         yield Finding("error", "zero-forces", f"all forces are zero in {plural(len(zero), 'frame')} without the symmetry for "
-                      "it",
-                      "they were not computed or not written; remove the column there, or compute them", tuple(zero))
+                      "it", "they were not computed or not written; remove the column there, or compute them", tuple(zero))
 
 
 def duplicate_findings(table: FrameTable) -> Iterator[Finding]:

@@ -35,8 +35,8 @@ for _name, _factor in _FORCE.items():
     FORCE_FAULTS[_name] = _factor
     FORCE_FAULTS[f"{_name}, and of the opposite sign"] = -_factor
 
-LARGEST_RATIO = (0.003, 40.0)  # of a virial per atom to force times distance, median over frames
-BULK_MODULUS = (0.01, 3000.0)  # GPa
+SIZE_RATIO = (0.003, 10.0)  # of a virial per atom to force times distance, median over frames
+BULK_MODULUS = (0.01, 2000.0)  # GPa
 VOLUME_SPREAD, CLEAR_TREND = 0.01, 0.7
 
 
@@ -108,8 +108,8 @@ def _plausible(table: FrameTable) -> Iterator[Finding]:
     values = {"virial_over_force_times_distance": ratio, "bulk_modulus_GPa": modulus, "trend": trend}
     where = tuple(k for k, f in enumerate(table.frames) if f.virial is not None)
     size = [text for text, wrong in (
-        (f"a virial per atom is {ratio:.3g} times force times distance in the median (expected {LARGEST_RATIO[0]:g} to "
-         f"{LARGEST_RATIO[1]:g})", np.isfinite(ratio) and not LARGEST_RATIO[0] < ratio < LARGEST_RATIO[1]),
+        (f"a virial per atom is {ratio:.3g} times force times distance in the median (expected {SIZE_RATIO[0]:g} to "
+         f"{SIZE_RATIO[1]:g})", np.isfinite(ratio) and not SIZE_RATIO[0] < ratio < SIZE_RATIO[1]),
         (f"pressure changes with volume like a bulk modulus of {abs(modulus):.3g} GPa (expected {BULK_MODULUS[0]:g} to "
          f"{BULK_MODULUS[1]:g})", np.isfinite(modulus) and not BULK_MODULUS[0] < abs(modulus) < BULK_MODULUS[1])) if wrong]
     judged = "judged by plausibility, since there are not enough strained pairs; "
