@@ -25,7 +25,8 @@ from soapgap.basis import make_basis
 from soapgap.model import Model
 from soapgap.potential import Potential
 from soapgap.training.baseline import baseline_terms, baseline_values
-from soapgap.training.config import BaselineConfig, PairRadii, read_config
+from soapgap.training.config import read_config
+from soapgap.training.config_baseline import BaselineConfig, PairRadii
 from soapgap.training.curvature import model_curvatures
 from soapgap.training.dataset import Structure, read_dataset
 from soapgap.training.design import DesignMatrix, _parts, targets

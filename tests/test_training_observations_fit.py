@@ -28,7 +28,8 @@ from training_tools import (
 
 from soapgap.potential import Potential
 from soapgap.training import fit
-from soapgap.training.config import DataConfig, read_config
+from soapgap.training.config import read_config
+from soapgap.training.config_data import DataConfig
 from soapgap.training.dataset import read_dataset
 from soapgap.training.design import targets
 from soapgap.training.estimate import estimate

@@ -22,7 +22,7 @@ from soapgap.basis import radial_table
 from soapgap.errors import InputError
 from soapgap.model import Model, PairTerm, RadialTable
 from soapgap.neighbours import NeighbourArrays
-from soapgap.training.config import BaselineConfig
+from soapgap.training.config_baseline import BaselineConfig
 from soapgap.training.curvature import model_curvatures
 from soapgap.training.dataset import Structure
 from soapgap.training.environments import neighbours_of

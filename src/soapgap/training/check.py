@@ -29,7 +29,7 @@ from soapgap.training.check_outliers import (
 from soapgap.training.check_suggest import Suggestion, suggest
 from soapgap.training.check_units import unit_findings
 from soapgap.training.check_values import cohesion_findings, value_findings
-from soapgap.training.config import DataConfig
+from soapgap.training.config_data import DataConfig
 from soapgap.training.progress import Reporter
 
 

@@ -19,7 +19,7 @@ from soapgap.errors import InputError
 from soapgap.training import dataset
 from soapgap.training.check_findings import Places
 from soapgap.training.check_geometry import contacts, fingerprint, reference_cell
-from soapgap.training.config import DataConfig, DataFile
+from soapgap.training.config_data import DataConfig, DataFile
 from soapgap.training.dataset import Structure
 from soapgap.training.e0 import is_isolated
 

@@ -16,7 +16,8 @@ import numpy as np
 from soapgap.basis import make_basis
 from soapgap.errors import InputError
 from soapgap.model import Model, SoapTerm
-from soapgap.training.config import Distance2bConfig, FitConfig, SoapConfig
+from soapgap.training.config import FitConfig
+from soapgap.training.config_terms import Distance2bConfig, SoapConfig
 from soapgap.training.dataset import Structure
 from soapgap.training.environments import collect_features, pool_sizes
 from soapgap.training.kernels import DistanceKernel, Kernel, SoapKernel

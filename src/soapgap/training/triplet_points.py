@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from soapgap.errors import InputError
-from soapgap.training.config import Angle3bConfig, Distance3bConfig
+from soapgap.training.config_terms import Angle3bConfig, Distance3bConfig
 from soapgap.training.dataset import Structure
 from soapgap.training.environments import neighbours_of
 from soapgap.training.kernels import ThreeBodyKernel
