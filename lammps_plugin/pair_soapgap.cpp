@@ -145,7 +145,37 @@ void PairSoapGAP::load_model(const std::string &name)
   if (model->whole_structure())
     error->all(FLERR, "pair_style soapgap: model file '" + name + "' holds an averaged descriptor (average=T): its energy is "
                           "a function of all atoms together and cannot be shared out over processors; use it in ASE or i-PI");
+  check_external(name);
   model_bytes = bytes.size();
+}
+
+// A model that was fitted to what another potential leaves must not run without it.
+void PairSoapGAP::check_external(const std::string &name)
+{
+  if (model->external().empty()) return;
+  std::string others;
+  for (const auto &part : model->external())
+    others += (others.empty() ? "" : ", ") +
+        ((part.kind == "lammps" ? "pair_style " : "a pair style that equals the ASE calculator ") + part.name);
+  const std::string message = "pair_style soapgap: model file '" + name + "' holds only a part of the model; beside it, under " +
+      "'pair_style hybrid/overlay', must stand " + others + ": 'soapgap info " + name + "' prints all lines";
+  if (!utils::strmatch(force->pair_style, "^hybrid/overlay")) error->all(FLERR, message);
+  if (comm->me == 0) error->warning(FLERR, message);
+}
+
+// The pair styles that belong to the model must be there; whether their coefficients are right only the user can know.
+void PairSoapGAP::find_external()
+{
+  static const char *const suffixes[] = {"", "/omp", "/opt", "/intel", "/gpu", "/kk"};
+  for (const auto &part : model->external()) {
+    if (part.kind != "lammps") continue;
+    const std::string style = part.name.substr(0, part.name.find(' '));
+    bool found = false;
+    for (const char *suffix : suffixes) found = found || force->pair_match(style + suffix, 1, 1) != nullptr;
+    if (!found)
+      error->all(FLERR, "pair_style soapgap: pair_style " + part.name + " is a part of the model and is missing: add it to "
+                            "hybrid/overlay, with the lines that 'soapgap info' prints for the model");
+  }
 }
 
 // Atom types -> species of the model; NULL leaves a type to the other styles of a hybrid.
@@ -191,6 +221,7 @@ void PairSoapGAP::init_style()
   if (neighbor->exclude && comm->me == 0)
     error->warning(FLERR, "pair_style soapgap: 'neigh_modify exclude' takes neighbours out of the many-body environments; "
                           "energies and forces are those of atoms that do not see each other");
+  find_external();
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
 

@@ -53,6 +53,8 @@ class PairSoapGAP : public Pair {
   void allocate();
   std::string read_everywhere(const std::string &);
   void load_model(const std::string &);
+  void check_external(const std::string &);
+  void find_external();
   void map_types(int, char **);
   int fill_chunk(int);
   void sort_neighbours(int, const int *);

@@ -17,6 +17,7 @@ from soapgap.errors import InputError
 from soapgap.model import Model, PairTerm, SoapTerm
 from soapgap.potential import Potential
 from soapgap.training import fit
+from soapgap.training.design import DesignMatrix
 from soapgap.training.state import load_state
 
 
@@ -204,22 +205,6 @@ def test_too_many_sparse_points(data, tmp_path):
     assert any("only 129 environments of Si: n_sparse reduced from 5000" in text for text in result.warnings)
 
 
-def test_environments_beyond_the_memory_limit_are_drawn(data, tmp_path, monkeypatch):
-    """With room for 60 environments the sparse points are still environments of the data."""
-    import soapgap.training.environments as environments
-
-    config = in_folder(data, tmp_path, terms=[SOAP | {"n_sparse": 5000}])
-    every = fit(config, quiet=True, threads=1).model.terms[0].sparse_points
-    n_features = every.shape[1]
-    monkeypatch.setattr(environments, "POOL_BYTES", 60 * 8 * n_features)
-    config = in_folder(data, tmp_path, terms=[SOAP | {"n_sparse": 30}])
-    some = fit(config, quiet=True, threads=2).model.terms[0].sparse_points
-    assert some.shape == (30, n_features)
-    nearest = np.abs(some[:, None] - every[None]).max(axis=2).min(axis=1)
-    np.testing.assert_array_equal(nearest, 0.0)
-    assert len(np.unique(some, axis=0)) == 30
-
-
 # ---- interruption -------------------------------------------------------------------------------------------------
 
 KILLED = """
@@ -232,8 +217,8 @@ KILLED = """
         keep(self, solver, n_done)
         os.kill(os.getpid(), signal.SIGKILL)
     _Fit._checkpoint = checkpoint
-    import soapgap.training.design as design
-    design.DesignMatrix.blocks.__defaults__ = (0, 100)
+    import soapgap.training.estimate as estimate
+    estimate.BLOCK_ROWS = (100,)
     fit(sys.argv[1], threads=1, checkpoint_seconds=0.0)
 """
 
@@ -251,9 +236,7 @@ def toml(config) -> str:
 
 def test_resume_after_kill(data, tmp_path, monkeypatch):
     """Killed after the first block; the second run goes on from there and ends with the same bytes."""
-    import soapgap.training.design as design
-
-    monkeypatch.setattr(design.DesignMatrix.blocks, "__defaults__", (0, 100))
+    monkeypatch.setattr("soapgap.training.estimate.BLOCK_ROWS", (100,))
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "fit.toml").write_text(toml(in_folder(data, tmp_path / name)))
@@ -267,8 +250,8 @@ def test_resume_after_kill(data, tmp_path, monkeypatch):
     assert (state.complete, 0 < state.n_done < 17) == (False, True)
 
     counted = []
-    rows = design.DesignMatrix.rows
-    monkeypatch.setattr(design.DesignMatrix, "rows",
+    rows = DesignMatrix.rows
+    monkeypatch.setattr(DesignMatrix, "rows",
                         lambda self, e, s, t: counted.append(s.where) or rows(self, e, s, t))
     result = fit(path, quiet=True, threads=1)
     assert len(set(counted[-(17 - state.n_done):])) == 17 - state.n_done
@@ -302,10 +285,9 @@ def test_full_disk(data, tmp_path):
 
 
 def test_full_disk_while_checkpointing_is_only_a_warning(data, tmp_path, monkeypatch):
-    import soapgap.training.design as design
     import soapgap.training.state as state_module
 
-    monkeypatch.setattr(design.DesignMatrix.blocks, "__defaults__", (0, 100))
+    monkeypatch.setattr("soapgap.training.estimate.BLOCK_ROWS", (100,))
     write = state_module.write_atomically
     calls = []
 
@@ -376,3 +358,19 @@ def test_command_line(data, tmp_path):
     assert bad.returncode == 2
     assert bad.stderr.count("\n") == 1
     assert "terms[1].nmax: unknown key; did you mean 'n_max'?" in bad.stderr
+
+
+@pytest.mark.report
+def test_a_fit_ends_with_its_report(data, tmp_path):
+    """The page and its numbers lie beside the model and say what the result says."""
+    result = fit(in_folder(data, tmp_path, data={"test": str(data / "test.xyz")}), quiet=True, threads=1)
+    content = json.loads(result.files.report_data.read_text())
+    assert content["errors"]["test"]["by_config_type"]["all"]["force"]["mae"] == pytest.approx(
+        result.errors["test"]["all"]["force"]["mae"])
+    assert content["condition"]["whole system"]["condition"] == result.conditions.system
+    page = result.files.report.read_text()
+    assert "sparse" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    fit(in_folder(data, tmp_path), quiet=True, threads=1, report=False)
+    assert not result.files.report.exists()  # that of another fit would be
+    assert not result.files.report_data.exists()

@@ -31,10 +31,9 @@ from soapgap.training import fit
 from soapgap.training.config import read_config
 from soapgap.training.config_data import DataConfig
 from soapgap.training.dataset import read_dataset
-from soapgap.training.design import targets
-from soapgap.training.estimate import estimate
+from soapgap.training.estimate import estimate, seconds_of
+from soapgap.training.problem import Problem, pose
 from soapgap.training.progress import Reporter
-from soapgap.training.sparse_points import plan_kernels
 from soapgap.training.state import load_state
 from soapgap.training.validate import compare
 
@@ -175,9 +174,7 @@ def every_kind(data, tmp_path, name):
 
 def test_threads_and_interruption_change_no_byte(data, tmp_path, monkeypatch):
     """Killed after the first block; taken up again by two threads, a fit to every kind of observation ends the same."""
-    import soapgap.training.design as design
-
-    monkeypatch.setattr(design.DesignMatrix.blocks, "__defaults__", (0, 100))
+    monkeypatch.setattr("soapgap.training.estimate.BLOCK_ROWS", (100,))
     fit(every_kind(data, tmp_path, "whole"), quiet=True, threads=1)
     content = every_kind(data, tmp_path, "killed")
     tables = content["data"].pop("train")
@@ -201,10 +198,9 @@ def test_threads_and_interruption_change_no_byte(data, tmp_path, monkeypatch):
 def test_a_frame_that_changes_its_file_is_another_fit(data, tmp_path, monkeypatch):
     """The contents one after the other are the same, but not the weights of the frames."""
     frames = silicon(5, 12, "energy", "forces")
-    module = sys.modules["soapgap.training.fit"]
     identities = []
-    keep = module._Fit._identity
-    monkeypatch.setattr(module._Fit, "_identity", lambda self: identities.append(keep(self)) or identities[-1])
+    keep = Problem.identity
+    monkeypatch.setattr(Problem, "identity", lambda *arguments: identities.append(keep(*arguments)) or identities[-1])
     files = [str(tmp_path / "a.xyz"), {"file": str(tmp_path / "b.xyz"), "weight": 3.0}]
     for split in (2, 3):
         write_columns(tmp_path / "a.xyz", frames[:split])
@@ -220,13 +216,12 @@ def test_curvatures_count_in_the_estimate(tmp_path):
         atoms = toy_frames(1, seed=13)[0].repeat((2, 1, 1))
         heavy = observed(atoms, "energy", *["curvature"] * bool(n), n_curvatures=n)
         write_columns(tmp_path / "train.xyz", [heavy, *silicon(3, 13, "energy")])
-        config, _, _ = read_config(configuration(tmp_path, terms=[SMALL_SOAP], data=no_forces(), default_sigma=SIGMA))
-        train = read_dataset(config.data.train, config.data)
-        plan = plan_kernels(config, ["Si"], {("Si", "Si"): 2.0}, train.structures, Reporter(quiet=True))
-        rest = [targets(s, E0) for s in train.structures]
-        found.append(estimate(plan, config, ["Si"], train.structures, rest, 1))
-    assert found[1].seconds > 3.0 * found[0].seconds
-    assert found[1].blocks == found[0].blocks + 8 * 26 * (2 + 2) * 48  # the gradients behind the curvatures
+        config, _, _ = read_config(configuration(tmp_path, terms=[SMALL_SOAP], data=no_forces(), default_sigma=SIGMA,
+                                                 e0={"Si": 0.0}))
+        problem = pose(config, read_dataset(config.data.train, config.data), Reporter(quiet=True))
+        found.append((estimate(problem.plan, problem.train.structures, 1, 1024).blocks, seconds_of(problem, 1)))
+    assert found[1][1] > 3.0 * found[0][1]
+    assert found[1][0] == found[0][0] + 8 * 26 * (2 + 2) * 48  # the gradients behind the curvatures
 
 
 def test_sums_that_contradict_the_energy_are_told(data, tmp_path):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from soapgap.errors import InputError
 from soapgap.training.ordered_map import ordered_map
-from soapgap.training.solve import StreamingQR, regulariser
+from soapgap.training.prior import regulariser
+from soapgap.training.solve import StreamingQR
 from soapgap.training.sparsify import farthest_points, leverage_scores, select, unique_rows
 from soapgap.training.state import FitState, identity, load_state, pack, unpack
 
@@ -27,7 +27,7 @@ def solve(rows, targets, covariance, block, jitter=1e-8):
     augmented = np.column_stack([rows, targets])
     for start in range(0, len(rows), block):
         solver.update(np.asfortranarray(augmented[start:start + block]))
-    return solver.regularised_solution([regulariser(covariance.copy(), jitter, "test")])
+    return solver.regularised_solution([regulariser(covariance.copy(), jitter)])
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 400, 1000])
@@ -57,7 +57,7 @@ def test_several_kernels_and_a_resumed_triangle():
     rows, targets, covariance = problem(n_columns=20)
     both = np.column_stack([rows, rows**2])
     block = np.column_stack([both, targets])
-    factors = [regulariser(covariance.copy(), 1e-6, "a"), regulariser(4.0 * covariance, 1e-6, "b")]
+    factors = [regulariser(covariance.copy(), 1e-6), regulariser(4.0 * covariance, 1e-6)]
     one = StreamingQR(40)
     for part in np.array_split(block, 4):
         one.update(np.asfortranarray(part))
@@ -73,11 +73,6 @@ def test_several_kernels_and_a_resumed_triangle():
     dense = np.linalg.lstsq(dense_rows, np.concatenate([targets, np.zeros(40)]), rcond=None)[0]
     expected = both @ dense
     np.testing.assert_allclose(both @ weights, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
-
-
-def test_regulariser_says_what_to_do():
-    with pytest.raises(InputError, match=r"2 sparse points of soap \(Si\) .*increase sparse_jitter"):
-        regulariser(np.array([[1.0, 2.0], [2.0, 1.0]]), 1e-8, "soap (Si)")
 
 
 # ---- sparse points ------------------------------------------------------------------------------------------------
@@ -147,13 +142,16 @@ def test_cur_prefers_what_is_rare():
 def test_state_round_trip(tmp_path):
     triangle = np.triu(np.random.default_rng(0).standard_normal((6, 6)))
     np.testing.assert_array_equal(unpack(pack(triangle)), triangle)
-    state = FitState(identity({"a": 1}, "hash", "1.0"), 7, False, pack(triangle), [np.ones((2, 3)), np.arange(3.0)])
+    state = FitState(identity({"a": 1}, "hash", "1.0"), 7, False, pack(triangle), [np.ones((2, 3)), np.arange(3.0)],
+                     [np.full((2, 2), -1), np.arange(6).reshape(3, 2)], {"e0": {"Si": -1.5}})
     path = tmp_path / "m.fit"
     state.save(path)
     again = load_state(path)
     assert (again.identity, again.n_done, again.complete) == (state.identity, 7, False)
     np.testing.assert_array_equal(again.packed, state.packed)
     np.testing.assert_array_equal(again.sparse[1], np.arange(3.0))
+    np.testing.assert_array_equal(again.origins[1], [[0, 1], [2, 3], [4, 5]])
+    assert again.facts == {"e0": {"Si": -1.5}}
     before = path.read_bytes()
     state.save(path)
     assert path.read_bytes() == before

@@ -206,7 +206,7 @@ def test_candidates_are_clusters_once(species):
     far = TripletKernel(kind, np.full(3, 1e9), 1.0, np.ones((1, 3)), np.ones(1))  # the kernel is 1: a row sums the weights
     for atoms in (SMALL, MOLECULE, FRAMES["tiny"]):
         nb = neighbour_arrays(atoms, CUTOFF + 0.3, SPECIES)
-        found = [points[valid] for points, valid in kind.candidates(nb, SPECIES)]
+        found = [points[valid] for points, valid, _ in kind.candidates(nb, SPECIES)]
         points = np.concatenate([np.empty((0, 4)), *found])
         np.testing.assert_allclose(points[:, 0].sum(), far.rows(nb, SPECIES, False, False)[0], rtol=1e-10, atol=1e-14)
         for order in kind.permutations:
@@ -269,7 +269,7 @@ def test_a_pool_that_is_drawn(tmp_path, monkeypatch):
     term = DISTANCES | {"species": ["Si", "Si", "C"], "n_sparse": 20}
     frames = toy_frames(3, seed=4, species=("Si", "C"))
     kind = TripletKind(False, ("C", "Si", "Si"), term["cutoff"], term["cutoff_transition_width"])
-    everything = np.concatenate([points[valid] for atoms in frames for points, valid in
+    everything = np.concatenate([points[valid] for atoms in frames for points, valid, _ in
                                  kind.candidates(neighbour_arrays(atoms, 4.0, ["C", "Si"]), ["C", "Si"])])
     assert len(everything) > 100
     found = []
@@ -290,8 +290,8 @@ def test_a_pool_that_is_drawn(tmp_path, monkeypatch):
         ({"species": ["Si", "Si"]}, r'terms\[1\].species: expected three chemical symbols such as \["O", "Si", "Si"\]'),
         ({"species": ["Si", "Si", "Ge"]}, r"terms\[1\].species names Ge; the species of the training data are C, Si"),
         ({"cutoff": 1.0}, r"terms\[1\]: no three atoms of the training data are within cutoff = 1 A"),
-        ({"sparse_method": "cur"}, r"terms\[1\].sparse_method: got 'cur', expected 'uniform', 'fps' or 'random'"),
-        ({"theta_fac": 1.0}, r"terms\[1\].theta_fac: unknown key; did you mean 'theta'"),
+        ({"sparse_method": "cur"}, r"terms\[1\].sparse_method: got 'cur', expected 'uniform', 'fps', 'random', 'cholesky'"),
+        ({"theta_fac": 1.0}, r"terms\[1\]: expected either theta .* or theta_fac .*, got both"),
         ({"cutoff_transition_width": 4.0}, r"cutoff_transition_width = 4 must not exceed cutoff = 3.2"),
         ({"kind": "angle_2b"}, r"terms\[1\].kind: got 'angle_2b'.*did you mean 'angle_3b'"),
         ({"kind": "distance_3b", "theta": [1.0, 2.0, 2.0]}, r"terms\[1\].theta = \[1, 2, 2\] belongs to .*C-C, C-C, C-C"),

@@ -11,6 +11,7 @@
 
 #include "density_expansion.hpp"
 #include "power_spectrum.hpp"
+#include "soapgap.hpp"
 
 namespace soapgap {
 
@@ -114,6 +115,7 @@ struct ModelData {
   std::vector<PairTerm> pair_terms;
   std::vector<TripletTerm> triplet_terms;
   std::vector<EmbeddingTerm> embedding_terms;
+  std::vector<External> external;
 };
 
 }  // namespace soapgap

@@ -35,6 +35,12 @@ class Error : public std::runtime_error {
 struct ModelData;       // tables, sparse points, weights (model_file.hpp)
 struct WorkspaceData;   // per-thread buffers (evaluate.cpp)
 
+// A potential of another program that is part of a model and that `evaluate` knows nothing of: the host adds it or refuses.
+struct External {
+  std::string kind;  // "lammps" or "ase"
+  std::string name;  // the pair style with its arguments; module:class of the calculator
+};
+
 // An immutable model. Copies share the data; safe to use from many threads.
 class Model {
  public:
@@ -52,6 +58,7 @@ class Model {
   bool needs_order() const;
   // A term's energy is a function of all atoms together (GAP's average=T): `evaluate` must be given a whole structure.
   bool whole_structure() const;
+  const std::vector<External> &external() const;      // what else belongs to the energy
   const std::string &metadata() const;                // the canonical JSON string of the file
   const ModelData &data() const { return *data_; }
 

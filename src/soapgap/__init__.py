@@ -14,6 +14,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 _PUBLIC = {
     "Evaluator": "soapgap._evaluator",
+    "GapModel": "soapgap.training.estimator",
     "HostError": "soapgap.errors",
     "InputError": "soapgap.errors",
     "Model": "soapgap.model",

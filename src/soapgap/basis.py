@@ -7,7 +7,8 @@ coefficient is c_nlm = R_nl(r) Y_lm, and both bases offered here have the same f
     R_nl(r) = f_c(r) sum_q h_l(r, x_q) M_qn,      h_l(r, x) = exp(-(r^2 + x^2)/2 sigma^2) i_l(r x / sigma^2),
 
 where f_c is the cutoff function, i_l the modified spherical Bessel function of the first kind and h_l the radial part
-of a Gaussian of width sigma at the distance r, as seen at the radius x. A basis is its radii x_q and its matrix M:
+of a Gaussian of width sigma at the distance r, as seen at the radius x. If neighbours are to count less the farther away
+they are, f_c is multiplied by a weight u(r) (`radial_scaling`). A basis is its radii x_q and its matrix M:
 
 * "gto": Gaussian-type functions, the x_q and M integrate h_l against them (`gto_basis`);
 * "equispaced": QUIP's Gaussians at equal spacing, fitted to h_l at their centres (`equispaced_basis`).
@@ -28,7 +29,7 @@ from soapgap.radial_table import RadialTable, radial_table
 from soapgap.smearing import smeared_gaussian
 
 __all__ = ["RadialTable", "SoapBasis", "cutoff_function", "cutoff_transition", "equispaced_basis", "gto_basis",
-           "make_basis", "product", "radial_table"]
+           "make_basis", "product", "radial_scaling", "radial_table"]
 
 CUTOFF_SHAPES = ("cosine", "septic")
 Y_00 = 1.0 / math.sqrt(4.0 * math.pi)
@@ -87,6 +88,33 @@ def cutoff_transition(r, cutoff: float, width: float, shape: str) -> tuple[np.nd
     return np.sin(0.5 * np.pi * u) ** 2, -0.5 * k * np.sin(np.pi * u), 0.5 * k**2 * np.cos(np.pi * u)
 
 
+def radial_scaling(r, rate: float, scale: float, exponent: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The weight of a neighbour by its distance, and its first two derivatives:
+
+        u(r) = c / (c + (r / r0)^m)
+
+    1 at the centre, 1/(1 + 1/c) at r0, falling like r^-m far away (M. J. Willatt, F. Musil and M. Ceriotti, Phys. Chem.
+    Chem. Phys. 20, 29661 (2018); featomic's "Willatt2018" and QUIP's cutoff_rate, cutoff_scale, cutoff_dexp).
+
+    Parameters
+    ----------
+    r : array_like
+        Distances (Angstrom), >= 0.
+    rate, scale, exponent
+        c > 0 (no unit), r0 > 0 (Angstrom), m (a whole number >= 1).
+
+    Returns
+    -------
+    u, u', u'' : ndarray, shape of r
+    """
+    r = np.asarray(r, dtype=np.float64)
+    m, t = exponent, r / scale
+    u = rate / (rate + t**m)
+    v1 = m * t**(m - 1) / (rate * scale)                 # u = 1/v with v = 1 + t^m / c
+    v2 = m * (m - 1) * t**max(m - 2, 0) / (rate * scale**2)
+    return u, -u**2 * v1, 2 * u**3 * v1**2 - u**2 * v2
+
+
 @dataclass(frozen=True)
 class SoapBasis:
     """A radial basis of the density expansion.
@@ -116,12 +144,7 @@ class SoapBasis:
     matrix: np.ndarray
 
     def radial(self, r) -> np.ndarray:
-        """R_nl and its first two derivatives from the formulas (not from a table).
-
-        Parameters
-        ----------
-        r : array_like, shape (n_r,)
-            Distances (Angstrom).
+        """R_nl and its first two derivatives from the formulas (not from a table), at the distances r (Angstrom).
 
         Returns
         -------
@@ -130,7 +153,7 @@ class SoapBasis:
         """
         r = np.atleast_1d(np.asarray(r, dtype=np.float64))
         width, shape = self.parameters["cutoff_transition_width"], self.parameters["cutoff_function"]
-        return product(cutoff_function(r, self.cutoff, width, shape), self.smeared(np.minimum(r, self.cutoff)))
+        return product(cutoff_function(r, self.cutoff, width, shape), self._weighted(np.minimum(r, self.cutoff)))
 
     def table(self, rtol: float = 1e-11) -> RadialTable:
         """The table of R_nl that a model carries: pieces [0, rc - w] and [rc - w, rc], function index l n_max + n.
@@ -148,13 +171,18 @@ class SoapBasis:
         inner = self.cutoff - width
 
         def piece(r, lo, hi):
-            smeared = self.smeared(r)
-            return product(cutoff_transition(r, self.cutoff, width, shape), smeared) if lo >= inner else smeared
+            weighted = self._weighted(r)
+            return product(cutoff_transition(r, self.cutoff, width, shape), weighted) if lo >= inner else weighted
 
         return radial_table(piece, [0.0, inner, self.cutoff] if inner > 0 else [0.0, self.cutoff], rtol, 100.0 * rtol)
 
+    def _weighted(self, r) -> np.ndarray:
+        """R_nl without the cutoff function: `smeared` times u(r), if there is one."""
+        scaling = self.parameters.get("radial_scaling")
+        return self.smeared(r) if scaling is None else product(radial_scaling(r, **scaling), self.smeared(r))
+
     def smeared(self, r) -> np.ndarray:
-        """R_nl without the cutoff function: sum_q h_l(r, x_q) M_qn and its first two derivatives.
+        """R_nl without the cutoff function and without u(r): sum_q h_l(r, x_q) M_qn and its first two derivatives.
 
         Parameters
         ----------
@@ -185,7 +213,8 @@ def product(f, g) -> np.ndarray:
 
 
 def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_transition_width: float,
-              central_weight: float = 1.0, cutoff_function: str = "cosine") -> SoapBasis:
+              central_weight: float = 1.0, cutoff_function: str = "cosine",
+              radial_scaling: dict | None = None) -> SoapBasis:
     r"""Gaussian-type radial functions, with the conventions of featomic (librascal).
 
     With the orthonormal functions R_n of `soapgap.gto.gto_functions` (widths sigma_n = rc max(sqrt n, 1) / n_max) and
@@ -211,6 +240,8 @@ def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_t
         Weight of the centre's own Gaussian.
     cutoff_function : {"cosine", "septic"}
         Shape of f_c, see `soapgap.basis.cutoff_function`.
+    radial_scaling : dict, optional
+        `rate`, `scale`, `exponent` of the weight u(r), see `soapgap.basis.radial_scaling`; by default u = 1.
 
     Returns
     -------
@@ -221,8 +252,9 @@ def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_t
     InputError
         If a parameter is outside its range.
     """
-    parameters = _parameters("gto", cutoff_function, n_max=n_max, l_max=l_max, cutoff=cutoff, atom_sigma=atom_sigma,
-                             cutoff_transition_width=cutoff_transition_width, central_weight=central_weight)
+    parameters = _parameters("gto", cutoff_function, radial_scaling, n_max=n_max, l_max=l_max, cutoff=cutoff,
+                             atom_sigma=atom_sigma, cutoff_transition_width=cutoff_transition_width,
+                             central_weight=central_weight)
     n_max, sigma = parameters["n_max"], parameters["atom_sigma"]
     feature = min(sigma, cutoff / n_max)
     n_panels = math.ceil((cutoff + 9 * sigma) / (2 * feature))
@@ -238,7 +270,7 @@ def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_t
 
 def equispaced_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_transition_width: float,
                      central_weight: float = 1.0, basis_error_exponent: float = 10.0,
-                     cutoff_function: str = "cosine") -> SoapBasis:
+                     cutoff_function: str = "cosine", radial_scaling: dict | None = None) -> SoapBasis:
     r"""QUIP's radial basis: Gaussians at equal spacing, collocated and Cholesky-orthonormalised.
 
     With a = 1/2 sigma^2 (sigma is `atom_sigma`, b `basis_error_exponent`):
@@ -252,16 +284,10 @@ def equispaced_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, c
 
     Parameters
     ----------
-    n_max, l_max : int
-        Radial functions (1 to 32), largest angular momentum (0 to 32).
-    cutoff, atom_sigma, cutoff_transition_width : float
-        rc, sigma, w (Angstrom), 0 < w <= rc, 0 < sigma.
-    central_weight : float
-        Weight of the centre's own Gaussian.
+    n_max, l_max, cutoff, atom_sigma, cutoff_transition_width, central_weight, cutoff_function, radial_scaling
+        As in `gto_basis`. QUIP has the cosine.
     basis_error_exponent : float
         b > 0: the grid ends where a Gaussian at rc has fallen to 10^-b.
-    cutoff_function : {"cosine", "septic"}
-        Shape of f_c, see `soapgap.basis.cutoff_function`; QUIP has the cosine.
 
     Returns
     -------
@@ -272,9 +298,9 @@ def equispaced_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, c
     InputError
         If a parameter is outside its range, or the Gaussians overlap so much that S is singular in double precision.
     """
-    parameters = _parameters("equispaced", cutoff_function, n_max=n_max, l_max=l_max, cutoff=cutoff, atom_sigma=atom_sigma,
-                             cutoff_transition_width=cutoff_transition_width, central_weight=central_weight,
-                             basis_error_exponent=basis_error_exponent)
+    parameters = _parameters("equispaced", cutoff_function, radial_scaling, n_max=n_max, l_max=l_max, cutoff=cutoff,
+                             atom_sigma=atom_sigma, cutoff_transition_width=cutoff_transition_width,
+                             central_weight=central_weight, basis_error_exponent=basis_error_exponent)
     n_max, sigma = parameters["n_max"], parameters["atom_sigma"]
     end = cutoff + sigma * math.sqrt(2 * parameters["basis_error_exponent"] * math.log(10))
     radii = end / n_max * np.arange(n_max)
@@ -324,19 +350,13 @@ def make_basis(radial_basis: str, **parameters) -> SoapBasis:
                          f"soapgap.basis.{makers[radial_basis].__name__}") from error
 
 
-def _parameters(radial_basis, cutoff_shape, **given):
+def _parameters(radial_basis, cutoff_shape, scaling, **given):
     """Check and normalise the arguments of a basis: a dict of str, plain int and float, in a fixed order."""
     out = {"radial_basis": radial_basis, "cutoff_function": cutoff_shape}
     for name, value in given.items():
-        whole = name in ("n_max", "l_max")
-        try:
-            number = int(value) if whole else float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = None
-        if number is None or isinstance(value, str | bool) or number != value or not math.isfinite(number):
-            raise InputError(f"{radial_basis} basis: {name} is {value!r}, expected a {'whole' if whole else 'finite'} "
-                             "number")
-        out[name] = number
+        out[name] = _number(radial_basis, name, value, name in ("n_max", "l_max"))
+    if scaling is not None:
+        out["radial_scaling"] = _scaling(radial_basis, scaling)
     for name, low, high in (("n_max", 1, 32), ("l_max", 0, 32)):
         if not low <= out[name] <= high:
             raise InputError(f"{radial_basis} basis: {name} is {out[name]}, expected {low} to {high}")
@@ -346,6 +366,27 @@ def _parameters(radial_basis, cutoff_shape, **given):
     if out["central_weight"] < 0:
         raise InputError(f"{radial_basis} basis: central_weight is {out['central_weight']:g}, expected 0 or more")
     _check_cutoff(out["cutoff"], out["cutoff_transition_width"], cutoff_shape)
+    return out
+
+
+def _number(radial_basis, name, value, whole):
+    try:
+        number = int(value) if whole else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or isinstance(value, str | bool) or number != value or not math.isfinite(number):
+        raise InputError(f"{radial_basis} basis: {name} is {value!r}, expected a {'whole' if whole else 'finite'} number")
+    return number
+
+
+def _scaling(radial_basis, given):
+    names = ("rate", "scale", "exponent")
+    if not isinstance(given, dict) or sorted(given) != sorted(names):
+        raise InputError(f"{radial_basis} basis: radial_scaling is {given!r}, expected rate, scale and exponent")
+    out = {name: _number(radial_basis, f"radial_scaling.{name}", given[name], name == "exponent") for name in names}
+    for name in names:
+        if out[name] <= 0:
+            raise InputError(f"{radial_basis} basis: radial_scaling.{name} is {out[name]:g}, expected a positive number")
     return out
 
 

@@ -21,11 +21,14 @@ class SoapGAP(Calculator):
         Angstrom; the neighbour list is kept until an atom has moved by half of it. 0 makes a new list every time.
     n_threads : int, optional
         Default: OMP_NUM_THREADS, or all cores (1 under an MPI launcher).
+    allow_external : bool
+        Whether an external potential of the model may run code of its own.
 
     Notes
     -----
     Units are ASE's: energy and energies in eV, forces in eV/Angstrom, stress = (1/V) dE/dstrain = -W/V in
-    eV/Angstrom^3 (xx, yy, zz, yz, xz, xy), for structures with a cell of non-zero volume.
+    eV/Angstrom^3 (xx, yy, zz, yz, xz, xy), for structures with a cell of non-zero volume. External potentials of the model
+    are included; energies of the atoms and stress are missing if one of them does not tell its part.
 
     Examples
     --------
@@ -36,15 +39,16 @@ class SoapGAP(Calculator):
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
     nolabel = True
 
-    def __init__(self, model, skin: float = 0.5, n_threads: int | None = None, **kwargs):
+    def __init__(self, model, skin: float = 0.5, n_threads: int | None = None, allow_external: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.potential = Potential(model, n_threads=n_threads, skin=skin)
+        self.potential = Potential(model, n_threads=n_threads, skin=skin, allow_external=allow_external)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=tuple(all_changes)):
         """Compute everything at once; one pass gives it all."""
         super().calculate(atoms, properties, system_changes)
         result = self.potential.compute(self.atoms)
-        self.results = {"energy": result.energy, "free_energy": result.energy, "energies": result.energies,
-                        "forces": result.forces}
-        if self.atoms.cell.rank == 3:
+        self.results = {"energy": result.energy, "free_energy": result.energy, "forces": result.forces}
+        if result.energies is not None:
+            self.results["energies"] = result.energies
+        if self.atoms.cell.rank == 3 and result.virial is not None:
             self.results["stress"] = full_3x3_to_voigt_6_stress(-result.virial / self.atoms.get_volume())

@@ -1,4 +1,4 @@
-"""The command line: `soapgap fit | check | evaluate | info | compile | convert | drive | doctor | demo`.
+"""The command line: `soapgap fit | check | tune | report | gap-fit | evaluate | info | compile | convert | drive | demo`.
 
 Every command is a thin door: it imports its room when it is called, so that `soapgap --help` is quick. What a user did
 wrong is one line on standard error and exit status 2; everything else that escapes is a defect and shows its traceback.
@@ -41,11 +41,13 @@ def info(model: Annotated[Path, typer.Argument(help="Model file.")]):
 def evaluate(model: Annotated[Path, typer.Argument(help="Model file.")],
              structures: Annotated[Path, typer.Argument(help="Structures in any format that ASE reads.")],
              output: Annotated[Path, typer.Argument(help="Extended XYZ to write: energy, forces, virial.")],
-             threads: Annotated[int | None, typer.Option(help="Threads; default all cores.")] = None):
+             threads: Annotated[int | None, typer.Option(help="Threads; default all cores.")] = None,
+             allow_external: Annotated[bool, typer.Option("--allow-external", help="An external potential of the model may run "
+                                                          "code of its own.")] = False):
     """Energies, forces and virials of structures, written to an extended XYZ file."""
     from soapgap.evaluation import evaluate_file
 
-    evaluate_file(model, structures, output, threads)
+    evaluate_file(model, structures, output, threads, allow_external)
 
 
 @app.command(name="compile")
@@ -87,9 +89,17 @@ def _register_rooms():
     from soapgap.lammps import doctor_command
     from soapgap.training.check_command import check
     from soapgap.training.command import fit
+    from soapgap.training.gap_fit_command import gap_fit
+    from soapgap.training.report_command import report
+    from soapgap.training.sparse_map_command import sparse_map
+    from soapgap.training.tune_command import tune
 
     app.command()(fit)
     app.command()(check)
+    app.command()(tune)
+    app.command()(report)
+    app.command(name="gap-fit", context_settings={"ignore_unknown_options": True})(gap_fit)
+    app.command(name="sparse-map")(sparse_map)
     app.command()(drive)
     app.command(name="doctor")(doctor_command)
     app.command()(demo)

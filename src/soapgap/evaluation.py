@@ -41,16 +41,17 @@ def read_structures(path) -> list:
     return frames
 
 
-def evaluate_file(model, structures, output, n_threads: int | None = None) -> None:
+def evaluate_file(model, structures, output, n_threads: int | None = None, allow_external: bool = False) -> None:
     """Evaluate every structure of a file and write them as extended XYZ.
 
     Written per structure: ``energy`` (eV), ``forces`` (eV/Angstrom), ``virial`` (W = -dE/dstrain, eV, nine numbers),
-    ``stress`` (eV/Angstrom^3, where there is a cell) and the atoms' ``energies`` (eV).
+    ``stress`` (eV/Angstrom^3, where there is a cell) and the atoms' ``energies`` (eV). What an external potential of the model
+    does not tell its part of is left out.
     """
     if any(Path(output).resolve() == Path(one).resolve() for one in (model, structures) if not isinstance(one, Model)):
         raise InputError(f"{output} is an input of this command; choose another name for its output")
     frames = read_structures(structures)
-    potential = Potential(model, n_threads=n_threads)
+    potential = Potential(model, n_threads=n_threads, allow_external=allow_external)
     done = []
     for number, atoms in enumerate(frames):
         try:
@@ -58,11 +59,14 @@ def evaluate_file(model, structures, output, n_threads: int | None = None) -> No
         except InputError as error:
             raise InputError(f"{structures}, structure {number}: {error}") from None
         fresh = atoms.copy()
-        values = {"energy": result.energy, "forces": result.forces, "energies": result.energies}
-        if fresh.cell.rank == 3:
-            values["stress"] = full_3x3_to_voigt_6_stress(-result.virial / fresh.get_volume())
+        values = {"energy": result.energy, "forces": result.forces}
+        if result.energies is not None:
+            values["energies"] = result.energies
+        if result.virial is not None:
+            fresh.info["virial"] = result.virial
+            if fresh.cell.rank == 3:
+                values["stress"] = full_3x3_to_voigt_6_stress(-result.virial / fresh.get_volume())
         fresh.calc = SinglePointCalculator(fresh, **values)
-        fresh.info["virial"] = result.virial
         done.append(fresh)
     text = io.StringIO()
     ase.io.write(text, done, format="extxyz")

@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from soapgap.external import lammps_lines
 from soapgap.model import EmbeddingTerm, Model, SoapTerm, TripletTerm
 from soapgap.reduction import describe_reductions
 
@@ -30,6 +31,7 @@ def print_info(path) -> None:
             *(("note", note) for note in quip.get("notes", ()))):
         console.print(f"{label + ':':15s}{value}", soft_wrap=True)
     console.print(_terms_table(model))
+    _print_external(console, model, path)
     console.print("rounding: a local energy is exact to about 4 eps zeta S; weights cancel, and S = sum |alpha| delta^2 says "
                   "by how much", soft_wrap=True)
     for line in describe_reductions(model):
@@ -41,6 +43,19 @@ def print_info(path) -> None:
         console.print(error_table(errors))
     if "config" in provenance:
         console.print("configuration:", json.dumps(provenance["config"], sort_keys=True), soft_wrap=True)
+
+
+def _print_external(console: Console, model: Model, path) -> None:
+    """The external potentials, and what a LAMMPS input must say so that it has the whole model."""
+    if not model.external:
+        return
+    console.print("external potentials, which are part of the model:")
+    for potential in model.external:
+        entry = {key: value for key, value in potential.as_json().items() if value and key != "kind_version"}
+        console.print("  " + json.dumps(entry), markup=False, soft_wrap=True)
+    console.print("the whole model in LAMMPS:")
+    for line in lammps_lines(model.external, model.species, str(path)):
+        console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def _training_data(data: dict) -> str:

@@ -17,6 +17,7 @@ from safetensors.numpy import save as save_tensors
 
 from soapgap._evaluator import Evaluator
 from soapgap.errors import InputError, ModelFileError
+from soapgap.external import check_potentials, potential_from_json
 from soapgap.few_body_terms import EmbeddingTerm, PairTerm, TripletGrid, TripletTerm
 from soapgap.files import write_atomically
 from soapgap.radial_table import RadialTable
@@ -30,7 +31,7 @@ FORMAT = 1
 
 @dataclass
 class Model:
-    """A potential: E = sum_i e0(Z_i) + the sum of its terms.
+    """A potential: E = sum_i e0(Z_i) + the sum of its terms + its external potentials.
 
     Attributes
     ----------
@@ -41,12 +42,15 @@ class Model:
     terms : list of SoapTerm, PairTerm, TripletTerm and EmbeddingTerm
     provenance : dict
         Who made it and from what: JSON values only, no times, so that identical fits are identical files.
+    external : list of soapgap.external.LammpsPotential and AsePotential
+        Potentials of other programs that belong to the model. `evaluator` knows nothing of them; `soapgap.Potential` adds them.
     """
 
     species: list[str]
     e0: dict[str, float]
     terms: list
     provenance: dict = field(default_factory=dict)
+    external: list = field(default_factory=list)
 
     def to_bytes(self) -> bytes:
         """The model file's content.
@@ -54,7 +58,8 @@ class Model:
         Raises
         ------
         InputError
-            If a species has no e0, or an array has the wrong shape or a number that is not finite.
+            If a species has no e0, an array has the wrong shape or a number that is not finite, or an external potential
+            does not fit the species.
         """
         if sorted(self.e0) != sorted(self.species):
             raise InputError(f"e0 is given for {sorted(self.e0)}, the species are {sorted(self.species)}: "
@@ -63,6 +68,9 @@ class Model:
         terms = [term._metadata(_Tensors(tensors, str(index))) for index, term in enumerate(self.terms)]
         meta = {"format": FORMAT, "units": {"energy": "eV", "length": "Angstrom"}, "species": list(self.species),
                 "e0": [float(self.e0[s]) for s in self.species], "terms": terms, "provenance": self.provenance}
+        if self.external:
+            check_potentials(self.external, self.species)
+            meta["external"] = [potential.as_json() for potential in self.external]
         digest = _checksum(_canonical(meta), tensors)
         return save_tensors(tensors, metadata={"soapgap": _canonical(meta | {"checksum": digest})})
 
@@ -84,7 +92,13 @@ class Model:
         tensors = load_tensors(content)
         kinds = {"soap": SoapTerm, "pair": PairTerm, "triplet": TripletTerm, "embedding": EmbeddingTerm}
         terms = [kinds[t["kind"]]._from_file(t, tensors) for t in meta["terms"]]
-        return cls(meta["species"], dict(zip(meta["species"], meta["e0"])), terms, meta["provenance"]), evaluator
+        try:
+            external = [potential_from_json(entry) for entry in meta.get("external", ())]
+            check_potentials(external, meta["species"])
+        except InputError as error:
+            raise ModelFileError(f"an external potential is not understood: {error}") from None
+        e0 = dict(zip(meta["species"], meta["e0"]))
+        return cls(meta["species"], e0, terms, meta["provenance"], external), evaluator
 
     @classmethod
     def load(cls, path) -> "Model":
@@ -111,7 +125,7 @@ class Model:
         return json.loads(Evaluator(self.to_bytes()).metadata)["checksum"]
 
     def evaluator(self, n_threads: int = 1) -> Evaluator:
-        """The C++ evaluator of this model."""
+        """The C++ evaluator of this model's terms, without external potentials."""
         return Evaluator(self.to_bytes(), n_threads)
 
     def baseline(self) -> "Model":

@@ -46,6 +46,9 @@ def drive(
     dump: Annotated[Path, typer.Option(help="Where a frame that cannot be computed is written.")] = Path(
         "soapgap-bad-frame.xyz"
     ),
+    allow_external: Annotated[
+        bool, typer.Option("--allow-external", help="An external potential of the model may run code of its own.")
+    ] = False,
 ) -> None:
     """Compute energies, forces and virials for i-PI over a socket.
 
@@ -71,6 +74,7 @@ def drive(
             every=every,
             quiet=quiet,
             dump=dump,
+            allow_external=allow_external,
         )
     except LostConnection as error:
         print(f"soapgap: {error}", file=sys.stderr)

@@ -52,6 +52,7 @@ def drive(
     every: int = 100,
     quiet: bool = False,
     dump: str | Path = "soapgap-bad-frame.xyz",
+    allow_external: bool = False,
 ) -> DriveReport:
     """Computes energies, forces and virials for i-PI until it says EXIT.
 
@@ -83,6 +84,8 @@ def drive(
         As for `soapgap.ipi.log.Log`.
     dump : path
         Where a frame that could not be computed is written, as extended XYZ.
+    allow_external : bool
+        Whether an external potential of the model may run code of its own.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def drive(
     atoms = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=parse_pbc(pbc) if pbc else atoms.pbc)
     log = Log(log, every, quiet)
     try:
-        core = _load(model, threads, skin)
+        core = _load(model, threads, skin, allow_external)
         frames = _Frames(core, atoms, log, Path(dump))
         frames.warm_up()
         with _Signals() as signals:
@@ -127,13 +130,13 @@ def drive(
         log.close()
 
 
-def _load(model, threads: int | None, skin: float):
+def _load(model, threads: int | None, skin: float, allow_external: bool):
     """The object that computes: `model` itself if it can, or a Potential made of it."""
     if hasattr(model, "compute"):
         return model
     from soapgap.potential import Potential
 
-    return Potential(model, n_threads=threads, skin=skin)
+    return Potential(model, n_threads=threads, skin=skin, allow_external=allow_external)
 
 
 class _Frames:
@@ -166,6 +169,9 @@ class _Frames:
         if atoms.pbc.any() and abs(np.linalg.det(atoms.cell)) < 1e-9:  # the cell will come from i-PI
             atoms = ase.Atoms(atoms.numbers, atoms.positions)
         result = self.core.compute(atoms)
+        if result.virial is None:
+            raise InputError("an external potential of the model gives no stress, and i-PI wants the virial of every frame; "
+                             "use a calculator that gives it")
         if not _finite(result):
             raise InputError(
                 "the model gives an energy, force or virial that is not finite for the structure itself; are two atoms "

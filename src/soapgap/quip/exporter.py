@@ -42,6 +42,9 @@ def write_quip(model: Model, path) -> None:
 
 def document_of(model: Model) -> Document:
     """The potential file's content; see `write_quip`."""
+    if model.external:
+        raise InputError("the model has external potentials, of LAMMPS or ASE, which a QUIP file cannot hold: it cannot be "
+                         "exported")
     label = model.provenance.get("quip", {}).get("label", "soapgap")
     glue, others = [], []
     for term in model.terms:
@@ -118,6 +121,8 @@ def _soap(term, label):
     if b.get("radial_basis") != "equispaced":
         _refuse(name, f"its radial basis is {b.get('radial_basis')}; fit with radial_basis = \"equispaced\", which QUIP has")
     _cosine(name, b)
+    if "radial_scaling" in b:
+        _refuse(name, "its neighbours are weighted by radial_scaling; fit without it")
     if term.channels is not None:
         _refuse(name, "its channels are not those of QUIP")
     z = " ".join(str(atomic_numbers[s]) for s in term.neighbours)

@@ -16,10 +16,12 @@ from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
+from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
 from soapgap.basis import radial_table
 from soapgap.errors import InputError
+from soapgap.external import External
 from soapgap.model import Model, PairTerm, RadialTable
 from soapgap.neighbours import NeighbourArrays
 from soapgap.training.config_baseline import BaselineConfig
@@ -31,6 +33,7 @@ COULOMB = 14.3996454784  # e^2 / (4 pi eps_0) in eV Angstrom, CODATA 2018
 AMPLITUDES = np.array([0.18175, 0.50986, 0.28022, 0.02817])
 RATES = np.array([3.19980, 0.94229, 0.40290, 0.20162])
 TABLE_START = 0.1
+DIMER_BOX = 40.0  # Angstrom: for potentials that want periodicity, a cube in which two atoms are nearly alone
 DATA_FRACTION, COVALENT_FRACTION, INNER_FRACTION = 0.9, 0.7, 0.6
 
 Pair = tuple[str, str]
@@ -154,7 +157,10 @@ def baseline_values(terms: Sequence[PairTerm], species: Sequence[str], structure
     values = []
     for structure in structures:
         neighbours = neighbours_of(structure, evaluator.cutoff, species)
-        energies, gradients = evaluator.evaluate(neighbours)
+        shares = np.zeros(len(neighbours.neighbour_atom)) if evaluator.shares_energy else None
+        energies, gradients = evaluator.evaluate(neighbours, shares=shares)
+        if shares is not None:
+            energies = energies + np.bincount(neighbours.neighbour_atom, weights=shares, minlength=neighbours.n_atoms)
         forces, virial = evaluator.forces_and_virial(neighbours, gradients)
         curvatures = 0.0 if structure.curvatures is None else model_curvatures(evaluator, structure, delta)
         values.append(BaselineValues(float(energies.sum()), forces, virial, energies, curvatures))
@@ -163,7 +169,7 @@ def baseline_values(terms: Sequence[PairTerm], species: Sequence[str], structure
 
 def dimer_scan(model: Model, shortest: Mapping[Pair, float],
                n_points: int = 200) -> dict[Pair, tuple[float, float] | None]:
-    """Look for attraction below the data: the whole model for two atoms alone.
+    """Look for attraction below the data: the whole model for two atoms alone, with its external potentials.
 
     Parameters
     ----------
@@ -172,9 +178,10 @@ def dimer_scan(model: Model, shortest: Mapping[Pair, float],
     Returns
     -------
     For each pair the first and last distance (A) between 0.2 A and `shortest` at which dE/dr > 0, or None if the model
-    is repulsive everywhere there.
+    is repulsive everywhere there. Distances that an external potential refuses are left out; one that refuses all of them is
+    left out itself (`dimer_remark` tells beforehand).
     """
-    evaluator = model.evaluator()
+    evaluator, external = model.evaluator(), External(model.external, model.species)
     result = {}
     for pair, end in shortest.items():
         distances = np.linspace(0.2, end, n_points)
@@ -187,6 +194,47 @@ def dimer_scan(model: Model, shortest: Mapping[Pair, float],
             )
             _, gradients = evaluator.evaluate(dimer)
             slopes[k] = gradients[0, 2] - gradients[1, 2]
+        slopes += external_slopes(external, pair, distances)
         bad = distances[slopes > 0.0]
         result[pair] = (float(bad[0]), float(bad[-1])) if len(bad) else None
     return result
+
+
+def _pair_of_atoms(pair: Pair, r: float, periodic: bool) -> Atoms:
+    atoms = Atoms(list(pair), [[0.0, 0.0, 0.0], [0.0, 0.0, r]])
+    if periodic:
+        atoms.set_cell([DIMER_BOX] * 3)
+        atoms.pbc = True
+    return atoms
+
+
+def external_slopes(external: External, pair: Pair, distances: np.ndarray) -> np.ndarray | float:
+    """dE/dr (eV/Angstrom) of external potentials for two atoms, alone if they allow it, else in a large periodic cube.
+
+    NaN where they refuse, 0 if there are none or if they refuse all distances.
+    """
+    if not external:
+        return 0.0
+    for periodic in (False, True):
+        slopes = np.full(len(distances), np.nan)
+        for k, r in enumerate(distances):
+            try:
+                slopes[k] = -external.compute(_pair_of_atoms(pair, r, periodic)).forces[1, 2]
+            except InputError:
+                continue
+        if not np.isnan(slopes).all():
+            return slopes
+    return 0.0
+
+
+def dimer_remark(external: External, species: Sequence[str]) -> str | None:
+    """Why the dimer scan must do without the external potentials, None if it need not."""
+    for pair in species_pairs(species) if external else ():
+        try:
+            try:
+                external.compute(_pair_of_atoms(pair, 3.0, False))
+            except InputError:
+                external.compute(_pair_of_atoms(pair, 3.0, True))
+        except InputError as error:
+            return f"the dimer scan of {'-'.join(pair)} will be without the external potentials: {error}"
+    return None

@@ -103,11 +103,12 @@ def _findings(table: FrameTable, e_fit: dict[int, float], rest: np.ndarray) -> I
     if not table.frames:
         return
     yield from cohesion_findings(table, e_fit)
-    yield from energy_findings(table, rest)
+    energies = list(energy_findings(table, rest))
+    yield from energies
     yield from contact_findings(table)
     yield from force_findings(table)
     yield from duplicate_findings(table)
-    yield from unit_findings(table)
+    yield from unit_findings(table, [k for finding in energies for k in finding.frames])
 
 
 def _config_types(table: FrameTable) -> dict[str, dict[str, Any]]:

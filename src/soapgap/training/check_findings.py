@@ -8,7 +8,7 @@ from typing import Any
 
 SEVERITIES = ("error", "warning", "note")  # the worst first
 EXIT_STATUS = {"error": 3, "warning": 1, "note": 0}  # 2 is wrong use, as in all commands
-NAMED_FRAMES = 5
+NAMED_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,34 @@ class Places:
         return found
 
     def words(self, frames: Sequence[int]) -> str:
-        """A few of the frames by name, and how many there are; empty if none is given."""
+        """A few of the frames by number, with the file if there are several, and how many there are; empty if none is."""
         if not frames:
             return ""
-        named = self.by_file(frames[:NAMED_FRAMES])
-        text = "; ".join(f"{name} frame{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
-                         for name, numbers in named.items())
-        more = len(frames) - NAMED_FRAMES
-        return f"{text} and {more} more ({len(frames)} in all)" if more > 0 else text
+        if len(frames) == len(self.numbers) > 1:
+            return "all frames"
+        named, left = [], NAMED_RUNS
+        for name, numbers in self.by_file(frames).items():
+            if not left:
+                break
+            parts = runs(numbers)[:left]
+            left -= len(parts)
+            which = f"frame{'s' * (len(parts) > 1 or '-' in parts[0])} {', '.join(parts)}"
+            named.append(which if len(self.names) == 1 else f"{name} {which}")
+        text = "; ".join(named)
+        if sum(len(runs(numbers)) for numbers in self.by_file(frames).values()) > NAMED_RUNS:
+            return f"{text} and others, {len(frames)} in all"
+        return text
+
+
+def runs(numbers: Sequence[int]) -> list[str]:
+    """Numbers in words, neighbours together: 1, 2, 3, 7 become "1-3" and "7"."""
+    spans: list[list[int]] = []
+    for k in sorted(numbers):
+        if spans and k == spans[-1][1] + 1:
+            spans[-1][1] = k
+        else:
+            spans.append([k, k])
+    return [f"{a}-{b}" if b > a else str(a) for a, b in spans]
 
 
 def worst(findings: Iterable[Finding]) -> str:

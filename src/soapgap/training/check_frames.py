@@ -24,6 +24,7 @@ from soapgap.training.dataset import Structure
 from soapgap.training.e0 import is_isolated
 
 KEPT_BYTES = 128 * 2**20
+MOST_LABELS = 100  # of one name; a text with more is no label
 ISOLATED_CUTOFF = 6.0  # Angstrom
 QUANTITIES = {"energy": ("energy_key",), "forces": ("forces_key",), "virial": ("virial_key", "stress_key")}
 LOOKS_LIKE = {"energy": re.compile("energ|potent|^e$|^e_?(tot|dft|0)|^etot", re.I), "forces": re.compile("forc|grad|^f$", re.I),
@@ -66,6 +67,11 @@ class FrameNumbers:
     kept: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
+    def source(self) -> tuple[int, str]:
+        """File and config_type: frames that were probably computed and written in the same way."""
+        return self.file, self.config_type
+
+    @property
     def volume(self) -> float:
         """Angstrom^3."""
         return float(abs(np.linalg.det(self.cell)))
@@ -93,6 +99,7 @@ class FrameTable:
     kinds : sequences of atomic numbers that occur
     faults : (message, frame index): values that cannot be used
     unreadable : (message, file): where the reading of a file ended too early
+    labels : names of short texts in the frames, and how many frames have which text
     """
 
     keys: DataConfig
@@ -102,6 +109,7 @@ class FrameTable:
     faults: list[tuple[str, int]] = field(default_factory=list)
     unreadable: list[tuple[str, int]] = field(default_factory=list)
     whole_energies: list[int] = field(default_factory=list)
+    labels: dict[str, Counter[str]] = field(default_factory=dict)
     seen: dict[str, SeenNames] = field(default_factory=lambda: {quantity: SeenNames() for quantity in QUANTITIES})
 
     @property
@@ -230,6 +238,9 @@ class _Collector:
         """Which quantities are there under which names."""
         keys, results = self.table.keys, frame.calc.results if frame.calc else {}
         everything = {**frame.info, **frame.arrays, **results}
+        for name, value in frame.info.items():
+            if isinstance(value, str) and len(self.table.labels.get(name, ())) <= MOST_LABELS:
+                self.table.labels.setdefault(name, Counter())[value] += 1
         for quantity, settings in QUANTITIES.items():
             wanted = [getattr(keys, setting) for setting in settings if getattr(keys, setting)]
             if not wanted:

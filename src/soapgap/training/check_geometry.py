@@ -2,11 +2,16 @@
 
 The fingerprint of N atoms with fractional coordinates s is
 
-    psi_m = sqrt(2 / 3N) sum_(i,a) cos(2 pi s_ia + phi_mia),     m = 1 .. 8,
+    psi_ma = sqrt(2 / N) sum_i cos(2 pi s_ia + phi_mia),     m = 1 .. 8,     a = 1 .. 3,
 
 with fixed random phases phi. It does not see which periodic image of an atom is in the file, and for small differences it is a
-random projection: the expected |psi - psi'|^2 is 8 (2 pi)^2 times the mean square of the differences of s. Frames that
-are near each other are so found among 10^5 without keeping their atoms.
+random projection: with the lengths L_a of the cell vectors, the expected square of
+
+    sum_a L_a (psi_ma - psi'_ma) / (2 pi),     summed over m,
+
+is 8 times the mean square of the displacements (A^2; of their components along the cell vectors, if those are not at right
+angles). Frames that are near each other are so found among 10^5 without keeping their atoms. Each direction has its own
+numbers because cells with a surface are long in one of them.
 """
 
 from __future__ import annotations
@@ -53,19 +58,25 @@ def _phases(n_atoms: int) -> np.ndarray:
 
 
 def fingerprint(fractional: np.ndarray) -> np.ndarray:
-    """The eight numbers psi of the module docstring.
+    """The numbers psi of the module docstring, (8, 3).
 
     Parameters
     ----------
     fractional : (n_atoms, 3), in units of the cell vectors
     """
     n = len(fractional)
-    return np.sqrt(2.0 / (3 * n)) * np.cos(2.0 * np.pi * fractional + _phases(n)).sum(axis=(1, 2))
+    return np.sqrt(2.0 / n) * np.cos(2.0 * np.pi * fractional + _phases(n)).sum(axis=1)
 
 
-def length_scale(cell: np.ndarray) -> float:
-    """What a difference of fingerprints must be multiplied by to become a displacement (A, root mean square)."""
-    return abs(np.linalg.det(cell)) ** (1.0 / 3.0) / (2.0 * np.pi * np.sqrt(N_PROJECTIONS))
+def as_length(psi: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Fingerprints in Angstrom, (8,): the length of a difference is the displacement of an atom, root mean square.
+
+    Parameters
+    ----------
+    psi : (8, 3) a fingerprint or the difference of two
+    cell : (3, 3) A
+    """
+    return psi @ np.linalg.norm(cell, axis=1) / (2.0 * np.pi * np.sqrt(N_PROJECTIONS))
 
 
 def contacts(atoms: Atoms) -> Contacts:

@@ -12,13 +12,13 @@ from scipy.spatial import cKDTree
 
 from soapgap.training.check_findings import Finding, plural
 from soapgap.training.check_frames import FrameTable
-from soapgap.training.check_geometry import length_scale
+from soapgap.training.check_geometry import as_length
 from soapgap.training.environments import OVERLAP
 
 N_SCALES, N_NEIGHBOURS, SMALLEST_GROUP = 10.0, 8, 10
 IMPOSSIBLE = 12.0  # eV per atom: more than any substance is bound
 ENOUGH = 1.0  # eV per atom: a type of two clusters of energies has a large deviation, but no more is needed than this
-SAME_FRAME = 1e-3  # Angstrom, root mean square
+SAME_FRAME = 1e-3  # Angstrom, displacement of an atom, root mean square
 SAME_ENERGY = 1e-3  # eV per atom
 NEAR, GAP = 0.5, 1.15  # in units of the sum of covalent radii; and between neighbouring distances in the distribution
 NET_FORCE = (1e-3, 1e-2)  # eV/A per atom: note, warning
@@ -215,29 +215,43 @@ def duplicate_findings(table: FrameTable) -> Iterator[Finding]:
     for k, frame in enumerate(table.frames):
         if frame.fingerprint is not None and not frame.isolated:
             groups.setdefault((frame.kind, frame.periodic), []).append(k)
-    again, contradictory = {}, {}
+    again, contradictory, same_as = {}, {}, {}
     for members in groups.values():
         for twins in _twins(table, np.array(members)):
             first = table.frames[twins[0]]
             for k in twins[1:]:
-                difference = abs(table.frames[k].energy - first.energy) / first.n_atoms
+                difference = np.nan_to_num(abs(table.frames[k].energy - first.energy) / first.n_atoms)  # one may have none
                 (contradictory if difference > SAME_ENERGY else again)[int(k)] = float(difference)
+                same_as[int(k)] = int(twins[0])
     if again:
         yield Finding("warning", "duplicate", f"{plural(len(again), 'frame')} that occurred before (same cell and positions "
-                      f"within {SAME_FRAME:g} A; energies differ by up to {max(again.values(), default=0.0):.1g} eV per atom)",
+                      f"within {SAME_FRAME:g} A, such as {_such_as(table, again, same_as)}; energies differ by up to "
+                      f"{max(again.values()):.1g} eV per atom)",
                       "they count twice, and make test errors too small if they are in both sets; remove them",
-                      tuple(sorted(again)), {"eV_per_atom": {str(k): d for k, d in sorted(again.items())}})
+                      tuple(sorted(again)), _twin_values(again, same_as))
     if contradictory:
         yield Finding("error", "duplicate-contradictory", f"{plural(len(contradictory), 'frame')} that occurred before with "
-                      f"another energy (by up to {max(contradictory.values()):.3g} eV per atom)", "one of the two is wrong, or "
-                      "they come from different settings", tuple(sorted(contradictory)))
+                      f"another energy (by up to {max(contradictory.values()):.3g} eV per atom, such as "
+                      f"{_such_as(table, contradictory, same_as)})", "one of the two is wrong, or they come from different "
+                      "settings", tuple(sorted(contradictory)), _twin_values(contradictory, same_as))
+
+
+def _such_as(table: FrameTable, found: dict[int, float], same_as: dict[int, int]) -> str:
+    """The two frames of which energies differ most."""
+    k = max(found, key=found.__getitem__)
+    return table.places.words([same_as[k], k])
+
+
+def _twin_values(found: dict[int, float], same_as: dict[int, int]) -> dict:
+    frames = sorted(found)
+    return {"eV_per_atom": {str(k): found[k] for k in frames}, "same_as": {str(k): same_as[k] for k in frames}}
 
 
 def _twins(table: FrameTable, members: np.ndarray) -> Iterator[np.ndarray]:
     """Groups of equal frames, each in order."""
     if len(members) < 2:
         return
-    points = np.array([np.concatenate([f.fingerprint * length_scale(f.cell), f.cell.ravel()])
+    points = np.array([np.concatenate([as_length(f.fingerprint, f.cell), f.cell.ravel()])
                        for f in (table.frames[k] for k in members)])
     distances, near = cKDTree(points).query(points, k=2)
     row = np.arange(len(members))

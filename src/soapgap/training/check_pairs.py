@@ -11,20 +11,22 @@ frames of molecular dynamics some 0.2 to 0.5 Angstrom apart will do. Only one of
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from soapgap.training.check_frames import FrameTable
-from soapgap.training.check_geometry import length_scale
+from soapgap.training.check_geometry import as_length
 
-SAME_POSITIONS = 2e-3  # Angstrom, root mean square: still the same fractional coordinates
+SAME_POSITIONS = 3e-3  # Angstrom, root mean square: still the same fractional coordinates
 SAME_CELL = 1e-6  # relative
 LARGEST_STEP, LARGEST_STRAIN = 0.50, 0.12  # Angstrom (root mean square), and the largest component
-N_NEAR, N_PAIRS = 4, 200
+N_NEAR, N_NEAR_STRAINED, N_PAIRS = 4, 16, 200
 SMALLEST_WORK = 2e-4  # eV: below it, rounded energies decide
 FEWEST_PAIRS, GOOD_SCORE = 5, 0.35
+MANY_FRAMES = 2000  # more of one kind are thinned out where every pair costs time
+CLEAR_FACTOR = 1.8  # nearer to 1, an unexplained factor may be the third order
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,22 @@ class Pairs:
     difference : (n,) E_2 - E_1, eV
     work : (n,) the same from the forces, or from the virials, as read (eV)
     volume : (n,) A^3
+    n_atoms : (n,)
     """
 
     frames: np.ndarray
     difference: np.ndarray
     work: np.ndarray
     volume: np.ndarray
+    n_atoms: np.ndarray
 
     def of(self, chosen: np.ndarray) -> Pairs:
         """Some of the pairs."""
-        return Pairs(self.frames[chosen], self.difference[chosen], self.work[chosen], self.volume[chosen])
+        return Pairs(*(getattr(self, column.name)[chosen] for column in fields(self)))
+
+    def without(self, frames: Sequence[int]) -> Pairs:
+        """Those pairs to which none of the frames belongs."""
+        return self.of(~np.isin(self.frames, list(frames)).any(axis=1))
 
     def __len__(self) -> int:
         return len(self.work)
@@ -87,23 +95,24 @@ def strained_pairs(table: FrameTable) -> Pairs:
     """Pairs with equal fractional coordinates and different cells; the work is that of the virials."""
     rows = []
     for members in _groups(table, lambda f: f.virial is not None and f.periodic):
-        points = np.array([np.concatenate([f.fingerprint * length_scale(f.cell) * 100.0, f.cell.ravel()]) for f in members[1]])
+        # cell lengths must be the same for all, or strain would pass for displacement
+        usual = np.diag(np.mean([np.linalg.norm(f.cell, axis=1) for f in members[1]], axis=0))
+        points = np.array([np.concatenate([as_length(f.fingerprint, usual) * 100.0, f.cell.ravel()]) for f in members[1]])
         for i, j in _nearest(points):
             a, b = members[1][i], members[1][j]
             strain = np.linalg.solve(0.5 * (a.cell + b.cell), b.cell - a.cell)
             strain = 0.5 * (strain + strain.T)
-            moved = np.linalg.norm(a.fingerprint - b.fingerprint) * length_scale(a.cell)
+            moved = np.linalg.norm(as_length(a.fingerprint - b.fingerprint, a.cell))
             if moved < SAME_POSITIONS and SAME_CELL < np.abs(strain).max() < LARGEST_STRAIN:
-                work = -0.5 * float(np.sum((a.virial + b.virial) * strain))
-                rows.append((members[0][i], members[0][j], b.energy - a.energy, work, 0.5 * (a.volume + b.volume)))
+                rows.append(_row(members, i, j, -0.5 * float(np.sum((a.virial + b.virial) * strain))))
     return _pairs(rows)
 
 
 def displaced_pairs(table: FrameTable) -> Pairs:
-    """Pairs with equal cells and displaced atoms, the nearest ones; the work is that of the forces."""
-    rows, steps = [], []
+    """Pairs with equal cells and displaced atoms, the nearest 200 of every source; the work is that of the forces."""
+    found: dict[tuple[int, str], list[tuple[float, tuple]]] = {}
     for members in _groups(table, lambda f: f.kept is not None and f.n_atoms > 1):
-        points = np.array([np.concatenate([f.fingerprint * length_scale(f.cell), f.cell.ravel() * 100.0])
+        points = np.array([np.concatenate([as_length(f.fingerprint, f.cell), f.cell.ravel() * 100.0])
                            for f in members[1]])
         for i, j in _nearest(points):
             a, b = members[1][i], members[1][j]
@@ -115,16 +124,57 @@ def displaced_pairs(table: FrameTable) -> Pairs:
             moved = difference @ a.cell
             step = float(np.sqrt(np.mean(np.sum(moved**2, axis=1))))
             if 1e-4 < step < LARGEST_STEP:
-                work = -0.5 * float(np.sum((a.kept[1] + b.kept[1]) * moved))
-                rows.append((members[0][i], members[0][j], b.energy - a.energy, work, a.volume))
-                steps.append(step)
-    return _pairs([rows[k] for k in np.argsort(steps, kind="stable")[:N_PAIRS]])
+                row = _row(members, i, j, -0.5 * float(np.sum((a.kept[1] + b.kept[1]) * moved)))
+                found.setdefault(a.source, []).append((step, row))
+    return _pairs([row for entries in found.values() for _, row in sorted(entries)[:N_PAIRS]])
+
+
+def rest_against_virials(table: FrameTable) -> tuple[int, float, float]:
+    """Energy differences that forces leave over, against the work of virials, where cell and positions both differ.
+
+    Over pairs of frames up to 0.5 A and 12 % of strain from each other, the line through zero is taken for which the sum of
+    |E_2 - E_1 - work of the forces - slope x work of the virials| is smallest.
+
+    Returns
+    -------
+    number of pairs, slope and correlation. The third order of the forces is large here: a slope of 0.5 or 2 is no fault.
+    """
+    rows = []
+    for _, frames in _groups(table, lambda f: f.virial is not None and f.kept is not None and f.periodic and f.n_atoms > 1):
+        frames = frames[::1 + len(frames) // MANY_FRAMES]
+        usual = np.diag(np.mean([np.linalg.norm(f.cell, axis=1) for f in frames], axis=0))
+        for i, j in _nearest(np.array([as_length(f.fingerprint, usual) for f in frames]), N_NEAR_STRAINED):
+            a, b = frames[i], frames[j]
+            mean = 0.5 * (a.cell + b.cell)
+            strain = np.linalg.solve(mean, b.cell - a.cell)
+            if not SAME_CELL < np.abs(strain).max() < LARGEST_STRAIN:
+                continue
+            difference = b.kept[0] - a.kept[0]
+            moved = (difference - np.round(difference)) @ mean
+            if np.mean(np.sum(moved**2, axis=1)) < LARGEST_STEP**2:
+                of_forces = -0.5 * float(np.sum((a.kept[1] + b.kept[1]) * moved))
+                of_virials = -0.25 * float(np.sum((a.virial + b.virial) * (strain + strain.T)))
+                rows.append((of_virials, b.energy - a.energy - of_forces))
+    x, y = np.array(rows, float).reshape(-1, 2).T
+    if len(rows) < FEWEST_PAIRS or not x.std() * y.std() > 0.0:
+        return len(rows), np.nan, 0.0
+    weight = np.ones(len(x))
+    for _ in range(30):
+        slope = np.sum(weight * x * y) / np.sum(weight * x * x)
+        weight = 1.0 / np.maximum(np.abs(y - slope * x), 1e-3 * np.abs(y).max())
+    return len(rows), float(slope), float(np.corrcoef(x, y)[0, 1])
+
+
+def _row(members: tuple[list[int], list], i: int, j: int, work: float) -> tuple:
+    """The entries of `Pairs` for two frames of a group."""
+    a, b = members[1][i], members[1][j]
+    return (members[0][i], members[0][j], b.energy - a.energy, work, 0.5 * (a.volume + b.volume), a.n_atoms)
 
 
 def _pairs(rows: Sequence[tuple]) -> Pairs:
     rows = [row for row in rows if row[3] != 0.0 and max(abs(row[2]), abs(row[3])) > SMALLEST_WORK]
-    table = np.array(rows, float).reshape(-1, 5)
-    return Pairs(table[:, :2].astype(int), table[:, 2], table[:, 3], table[:, 4])
+    table = np.array(rows, float).reshape(-1, 6)
+    return Pairs(table[:, :2].astype(int), *table[:, 2:].T)
 
 
 def _groups(table: FrameTable, usable) -> Iterable[tuple[list[int], list]]:
@@ -138,9 +188,9 @@ def _groups(table: FrameTable, usable) -> Iterable[tuple[list[int], list]]:
     return [members for members in groups.values() if len(members[0]) > 1]
 
 
-def _nearest(points: np.ndarray) -> list[tuple[int, int]]:
-    """Every point with its four nearest, each pair once."""
-    _, near = cKDTree(points).query(points, k=min(N_NEAR + 1, len(points)))
+def _nearest(points: np.ndarray, n_near: int = N_NEAR) -> list[tuple[int, int]]:
+    """Every point with its nearest, each pair once."""
+    _, near = cKDTree(points).query(points, k=min(n_near + 1, len(points)))
     found = {(min(i, int(j)), max(i, int(j))) for i, others in enumerate(near) for j in others if int(j) != i}
     return sorted(found)
 
@@ -151,36 +201,58 @@ def judge(pairs: Pairs, suppositions: dict[str, float | str]) -> Verdict:
     Parameters
     ----------
     suppositions : by name, the factor by which the quantity in the file differs from what is expected; "V" in a string
-        such as "V", "1/V" or "160.2/V" stands for the volume of the pair, and a sign may stand before
+        such as "V", "1/V" or "160.2/V" stands for the volume of the pair, "N" for its number of atoms, and a sign may
+        stand before
 
     Returns
     -------
     Verdict
-        Its names are the best supposition and those that explain the pairs nearly as well.
+        Its names are the best supposition and those that explain the pairs nearly as well. If none does, but all pairs
+        want the same factor, beyond 1.8, that is the name.
     """
     if len(pairs) == 0:
         return Verdict((EXPECTED,), np.nan, 1.0, 0)
     ratio = pairs.difference / pairs.work
-    weight = np.abs(pairs.difference)
-    scores = {}
-    for name, factor in {EXPECTED: 1.0, **suppositions}.items():
-        corrected = ratio * _value(factor, pairs.volume)
-        log = np.full(len(pairs), 1.0)
-        log[corrected > 0.0] = np.minimum(np.abs(np.log(corrected[corrected > 0.0])), 1.0)
-        scores[name] = float(np.sum(weight * log) / weight.sum())
+    weight = np.abs(pairs.difference) if pairs.difference.any() else np.abs(pairs.work)
+    scores = {name: float(np.average(np.minimum(_misfit(pairs, factor), 1.0), weights=weight))
+              for name, factor in {EXPECTED: 1.0, **suppositions}.items()}
+    middle = _weighted_median(ratio, weight)
     best = min(scores, key=scores.__getitem__)
     if scores[EXPECTED] < GOOD_SCORE:
         best = EXPECTED
+    elif scores[best] >= GOOD_SCORE and middle != 0.0 and abs(np.log(abs(middle))) > np.log(CLEAR_FACTOR):
+        scatter = float(np.average(np.minimum(_misfit(pairs, 1.0 / middle), 1.0), weights=weight))
+        if scatter < GOOD_SCORE:
+            return Verdict((_by_a_factor(1.0 / middle),), middle, scatter, len(pairs))
     alike = [name for name in sorted(scores, key=scores.__getitem__) if name != best and best != EXPECTED
              and scores[name] < scores[best] + 0.1]
-    order = np.argsort(ratio)
-    middle = np.searchsorted(np.cumsum(weight[order]), 0.5 * weight.sum())
-    return Verdict((best, *alike), float(ratio[order[min(middle, len(order) - 1)]]), scores[best], len(pairs))
+    return Verdict((best, *alike), middle, scores[best], len(pairs))
 
 
-def _value(factor: float | str, volume: np.ndarray) -> np.ndarray | float:
+def _misfit(pairs: Pairs, factor: float | str) -> np.ndarray:
+    """|log(difference / work x factor)| of every pair; infinite if the sign is wrong."""
+    corrected = pairs.difference / pairs.work * _value(factor, pairs)
+    misfit = np.full(len(pairs), np.inf)
+    misfit[corrected > 0.0] = np.abs(np.log(corrected[corrected > 0.0]))
+    return misfit
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.argsort(values)
+    middle = np.searchsorted(np.cumsum(weights[order]), 0.5 * weights.sum())
+    return float(values[order[min(middle, len(order) - 1)]])
+
+
+def _by_a_factor(factor: float) -> str:
+    size = abs(factor)
+    words = f"too large by a factor of {size:.3g}" if size > 1.0 else f"too small by a factor of {1.0 / size:.3g}"
+    return words if factor > 0.0 else f"{words}, and of the opposite sign"
+
+
+def _value(factor: float | str, pairs: Pairs) -> np.ndarray | float:
     if not isinstance(factor, str):
         return factor
     sign = -1.0 if factor.startswith("-") else 1.0
     before, _, after = factor.removeprefix("-").partition("/")
-    return sign * (float(before) / volume if after == "V" else volume)
+    size = pairs.n_atoms if factor.endswith("N") else pairs.volume
+    return sign * (float(before) / size if after else size)

@@ -16,18 +16,29 @@ from soapgap.training.check_findings import EXIT_STATUS, SEVERITIES, Finding, Pl
 from soapgap.training.progress import Reporter
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+OUTCOME = {"error": "bold red", "warning": "yellow", "note": "green"}
 
 
-def finding_line(finding: Finding, places: Places) -> Text:
-    """Severity, what, where, what it means and what to do."""
+def finding_text(finding: Finding, places: Places) -> Text:
+    """What, where, what it means and what to do."""
     where = places.words(finding.frames)
-    line = Text()
-    line.append(f"{finding.severity:<8}", style=STYLES[finding.severity])
-    line.append(finding.what, style="bold" if finding.severity != "note" else "")
-    if where:
-        line.append(f" [{where}]", style="dim")
-    line.append(f": {finding.means}")
-    return line
+    text = Text(finding.what, style="bold" if finding.severity != "note" else "")
+    text = Text.assemble(text, (f" [{where}]", "dim") if where else "", f": {finding.means}")
+    return text
+
+
+def show_findings(result, say: Reporter) -> None:
+    """One line per finding in a file or pipe; on a terminal, lines that are too long go on below their beginning."""
+    if say.console.is_terminal:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for finding in result.findings:
+            grid.add_row(Text(finding.severity, style=STYLES[finding.severity]), finding_text(finding, result.places))
+        say.show(grid)
+    elif not say.quiet:
+        for finding in result.findings:
+            say.console.print(Text(f"{finding.severity:<8}") + finding_text(finding, result.places), soft_wrap=True)
 
 
 def type_table(types: dict[str, dict[str, Any]], species: dict[str, int]) -> Table:
@@ -51,17 +62,15 @@ def show(result, say: Reporter) -> None:
     result : check.CheckResult
     """
     frames, atoms = (sum(row[what] for row in result.config_types.values()) for what in ("frames", "atoms"))
-    say.line(f"{plural(frames, 'frame')}, {plural(atoms, 'atom')} in {', '.join(result.places.names)}")
+    say.line(f"{plural(frames, 'frame')} (counted from 0), {plural(atoms, 'atom')} in {', '.join(result.places.names)}")
     say.show(type_table(result.config_types, result.species))
-    for finding in result.findings:
-        if not say.quiet:
-            say.console.print(finding_line(finding, result.places), soft_wrap=not say.console.is_terminal)
+    show_findings(result, say)
     if result.suggestion is not None:
         say.line("to begin with (docs/training.md, \"Checking the data\"):")
         for line in result.suggestion.lines():
             say.line(f"    {line}")
     counts = ", ".join(plural(sum(f.severity == severity for f in result.findings), severity) for severity in SEVERITIES)
-    say.line(counts)
+    say.show(Text(counts, style=OUTCOME[worst(result.findings)]))
 
 
 def as_json(result) -> dict[str, Any]:

@@ -27,7 +27,14 @@ SPARSE_LIMITS, SPARSE_FACTOR = (50, 4000), 10.0
 
 @dataclass(frozen=True)
 class Suggestion:
-    """default_sigma = [energy, force, virial] (eV, eV/A, eV; per sqrt(N) as in a fit), n_sparse by chemical symbol."""
+    """What to put into fit.toml.
+
+    Attributes
+    ----------
+    default_sigma : energy (eV), force (eV/A) and virial (eV), energy and virial per sqrt(N) as in a fit
+    n_sparse : by chemical symbol
+    scatter : what the sigmas come from; 0.0 where there are no data
+    """
 
     default_sigma: tuple[float, float, float]
     n_sparse: dict[str, int]
@@ -36,7 +43,10 @@ class Suggestion:
     def lines(self) -> list[str]:
         """As it would stand in fit.toml."""
         points = ", ".join(f"{symbol} = {n}" for symbol, n in self.n_sparse.items())
-        return [f"default_sigma = [{', '.join(f'{sigma:g}' for sigma in self.default_sigma)}]", f"n_sparse = {{ {points} }}"]
+        absent = [what for what in SHARE if self.scatter[what] == 0.0]
+        remark = f"  # no scatter of {', '.join(absent)}: a usual value" if absent else ""
+        sigmas = ", ".join(f"{sigma:g}" for sigma in self.default_sigma)
+        return [f"default_sigma = [{sigmas}]{remark}", f"n_sparse = {{ {points} }}"]
 
 
 def suggest(table: FrameTable, rest: np.ndarray) -> Suggestion:

@@ -13,6 +13,8 @@ from soapgap.training.check_frames import ISOLATED_CUTOFF, QUANTITIES, FrameTabl
 
 SAME_ENERGY = 1e-6  # eV: what a fit accepts between two isolated atoms
 BINDING_RANGE = (-1.0, 12.0)  # eV per atom: no substance is bound more strongly, and hardly a data set is unbound as a whole
+MANY_FRAMES, FEW_FRAMES = 10, 3
+MOST_TYPES = 40
 OPTION = {"energy": "--energy-key", "forces": "--forces-key", "virial": "--virial-key or --stress-key"}
 
 
@@ -29,6 +31,8 @@ def value_findings(table: FrameTable) -> Iterator[Finding]:
                       "-5, and make sure that no digits were lost", tuple(table.whole_energies))
     yield from _lattices(table)
     yield from _isolated(table)
+    yield from _rare_species(table)
+    yield from _labels(table)
 
 
 def _unreadable(table: FrameTable) -> Iterator[Finding]:
@@ -79,6 +83,36 @@ def _absent(table: FrameTable, quantity: str) -> Iterator[Finding]:
                       "a fit takes what is there; see that this is meant", tuple(lacking))
 
 
+def _rare_species(table: FrameTable) -> Iterator[Finding]:
+    """Species of one or two frames of many: a fit learns nothing about them, and often it is a misspelt symbol."""
+    alone = table.column("isolated")
+    counts = table.composition() * ~alone[:, None]
+    if np.count_nonzero(~alone) < MANY_FRAMES:
+        return
+    for column, z in enumerate(table.species):
+        frames = np.flatnonzero(counts[:, column])
+        if 0 < len(frames) < FEW_FRAMES:
+            yield Finding("warning", "species-rare", f"{chemical_symbols[z]} occurs in {plural(len(frames), 'frame')} of "
+                          f"{np.count_nonzero(~alone)}", "a fit cannot learn an element from so little; add frames, or "
+                          "correct the symbol", tuple(frames.tolist()),
+                          {"species": chemical_symbols[z], "n_atoms": int(counts[:, column].sum())})
+
+
+def _labels(table: FrameTable) -> Iterator[Finding]:
+    """A name that divides the frames into a few kinds while none has the one of the config_type."""
+    key = table.keys.config_type_key
+    if not key or key in table.labels:
+        return
+    kinds = {name: sorted(found) for name, found in table.labels.items()
+             if 1 < len(found) <= min(MOST_TYPES, len(table.frames) / 3) and sum(found.values()) > 0.9 * len(table.frames)}
+    if kinds:
+        name = min(kinds, key=lambda name: len(kinds[name]))
+        shown = ", ".join(kinds[name][:4]) + (", ..." if len(kinds[name]) > 4 else "")
+        yield Finding("note", "config-type-key", f"no frame has {key!r}, but {name!r} divides them into "
+                      f"{len(kinds[name])} kinds ({shown})", f"if that is the type of a frame, give --config-type-key {name} "
+                      "here, data.config_type_key in fit.toml", values={"kinds": kinds})
+
+
 def _lattices(table: FrameTable) -> Iterator[Finding]:
     groups: dict[str, list[int]] = {}
     for k, frame in enumerate(table.frames):
@@ -111,9 +145,9 @@ def _isolated(table: FrameTable) -> Iterator[Finding]:
     missing = [chemical_symbols[z] for z, frames in found.items() if not set(frames) - set(lost)]
     if missing:
         example = ", ".join(f"{symbol} = ..." for symbol in missing)
-        yield Finding("note", "isolated-missing", f"no isolated atom of {', '.join(missing)} (one atom, no image within "
-                      f"{ISOLATED_CUTOFF:g} A, with energy)", f'e0 = "isolated" needs one of each; add them, give '
-                      f'e0 = {{{example}}}, or set e0 = "fit"', values={"species": missing})
+        yield Finding("note", "isolated-missing", f"no isolated atom of {', '.join(missing)}", 'e0 = "isolated" needs one '
+                      f"frame of each, the atom alone within {ISOLATED_CUTOFF:g} A and its energy; add it, or set "
+                      f'e0 = {{ {example} }} or e0 = "fit"', values={"species": missing})
     for z, frames in found.items():
         yield from _repeated(table, chemical_symbols[z], [k for k in frames if k not in lost])
 

@@ -32,11 +32,11 @@ def _sigma(value: Any) -> tuple[float, ...]:
 
 
 def _e0(value: Any) -> str | dict[str, float]:
-    if isinstance(value, str) and value in ("isolated", "fit"):
+    if isinstance(value, str) and value in ("isolated", "fit", "average"):
         return value
     if isinstance(value, Mapping) and value and all(isinstance(k, str) and is_number(v) for k, v in value.items()):
         return {str(key): float(energy) for key, energy in value.items()}
-    raise wrong(f'expected "isolated", "fit" or energies per species such as {{Si = -0.79}}, got {value!r}')
+    raise wrong(f'expected "isolated", "fit", "average" or energies per species such as {{Si = -0.79}}, got {value!r}')
 
 
 def _terms(value: Any) -> Any:
@@ -46,7 +46,7 @@ def _terms(value: Any) -> Any:
 
 
 Sigma = Annotated[tuple[float, ...], BeforeValidator(_sigma)]
-E0 = Annotated[Literal["isolated", "fit"] | dict[str, float], BeforeValidator(_e0)]
+E0 = Annotated[Literal["isolated", "fit", "average"] | dict[str, float], BeforeValidator(_e0)]
 
 
 class FitConfig(Section):
@@ -55,6 +55,7 @@ class FitConfig(Section):
     output: Annotated[str, Field(min_length=1)]
     data: DataConfig
     e0: E0 = "isolated"
+    e0_offset: float = 0.0
     default_sigma: Sigma
     config_type_sigma: dict[str, Sigma] = Field(default_factory=dict)
     sigma_per_atom: bool = True
@@ -65,6 +66,7 @@ class FitConfig(Section):
     terms: Annotated[tuple[Term, ...], BeforeValidator(_terms), Field(strict=False)]
     baseline: BaselineConfig = Field(default_factory=BaselineConfig)
     exact: bool = False
+    radial_tolerance: Annotated[float, Field(ge=1e-13, le=1e-6)] = 1e-11
     reduction_tolerance: Positive = 1e-9
     triplet_tolerance: Positive = 1e-5
     precision: Literal["double", "mixed"] = "double"

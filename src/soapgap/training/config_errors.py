@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+_TYPES = {"string": "a text in quotes", "boolean": "true or false", "integer": "an integer", "number": "a number",
+          "dictionary": "a table"}
 
 
 def describe(errors: Iterable[Mapping[str, Any]], known: Mapping[str, tuple[str, ...]]) -> list[str]:
@@ -34,8 +38,13 @@ def location(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
         elif position == 3 and loc[0] == "data" and part in ("path", "table"):
             continue
         else:
-            place += f".{part}" if place else str(part)
+            place += f".{_key(part)}" if place else _key(part)
     return place
+
+
+def _key(part: Any) -> str:
+    """A key as it would be written in the file: in quotes where TOML wants them."""
+    return str(part) if re.fullmatch(r"[A-Za-z0-9_-]+", str(part)) else f'"{part}"'
 
 
 def _section(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
@@ -56,8 +65,18 @@ def _term_kinds(known: Mapping[str, tuple[str, ...]]) -> list[str]:
 
 
 def _either(words: list[str]) -> str:
-    quoted = [f'"{word}"' for word in words]
-    return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+    return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+
+
+def _quoted(words: list[str]) -> str:
+    return _either([f'"{word}"' for word in words])
+
+
+def _headings(sections: list[str]) -> str:
+    """Where a key belongs, kinds of terms together."""
+    kinds = _term_kinds(dict.fromkeys(sections, ()))
+    found = [_heading(section) for section in sections if not section.startswith("terms:")]
+    return _either(found + ([f"[[terms]] of kind {_quoted(kinds)}"] if kinds else []))
 
 
 def _heading(section: str) -> str:
@@ -77,17 +96,20 @@ def _sentence(error: Mapping[str, Any], place: str, known: Mapping[str, tuple[st
     if kind == "missing":
         return f"{place}: this key is missing; it has no default"
     if kind == "union_tag_not_found":
-        return f"{place}.kind: this key is missing; expected {_either(_term_kinds(known))}"
+        return f"{place}.kind: this key is missing; expected {_quoted(_term_kinds(known))}"
     if kind == "union_tag_invalid":
-        near = difflib.get_close_matches(str(context.get("tag")), _term_kinds(known), 1)
+        tag = got.get("kind") if isinstance(got, Mapping) else context.get("tag")
+        near = difflib.get_close_matches(str(tag), _term_kinds(known), 1) if isinstance(tag, str) else []
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{place}.kind: got {context.get('tag')!r}, expected {context.get('expected_tags')}{hint}"
+        return f"{place}.kind: got {_short(tag)}, expected {_quoted(_term_kinds(known))}{hint}"
     if kind == "soapgap":
         return f"{place}: {error['msg']}" if place else error["msg"]
-    if kind in ("model_type", "dict_type"):
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
         return f"{place}: got {_short(got)}, expected a table"
+    if kind == "string_too_short":
+        return f"{place}: got {_short(got)}, expected a text that is not empty"
     expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{place}: got {_short(got)}, expected {expected}"
+    return f"{place}: got {_short(got)}, expected {_TYPES.get(expected, expected)}"
 
 
 def _short(value: Any) -> str:
@@ -99,7 +121,7 @@ def _suggestion(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
     key, section = str(loc[-1]), _section(loc, known)
     elsewhere = [other for other, keys in known.items() if key in keys and other != section]
     if elsewhere:
-        return f"it belongs to {_heading(elsewhere[0])}"
+        return f"it belongs to {_headings(elsewhere)}"
     keys = known.get(section, ())
     near = difflib.get_close_matches(key, keys, 1, 0.5)
     if near:

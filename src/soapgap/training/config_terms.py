@@ -8,24 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from soapgap.training.config_base import Positive, Section, is_number, wrong
-
-
-def _n_sparse(value: Any) -> int | dict[str, int]:
-    def good(n: Any) -> bool:
-        return isinstance(n, int) and not isinstance(n, bool) and n >= 1
-
-    if good(value):
-        return value
-    if isinstance(value, Mapping) and value and all(isinstance(k, str) and good(v) for k, v in value.items()):
-        return dict(value)
-    raise wrong(f"expected an integer >= 1 or one per centre species such as {{Si = 1000, O = 500}}, got {value!r}")
-
-
-def _theta(value: Any) -> tuple[float, float, float]:
-    items = [value] * 3 if is_number(value) else value
-    if not isinstance(items, (list, tuple)) or len(items) != 3 or not all(is_number(t) and t > 0 for t in items):
-        raise wrong(f"expected a number > 0, or three of them, one for each component, got {value!r}")
-    return tuple(float(t) for t in items)
+from soapgap.training.config_sparse import (
+    NSparse,
+    OfTypes,
+    OfTypesAndSpecies,
+    SparseFile,
+    ThreeNumbers,
+    check_sparse,
+    check_theta,
+)
 
 
 def _three_species(value: Any) -> tuple[str, str, str]:
@@ -34,9 +25,20 @@ def _three_species(value: Any) -> tuple[str, str, str]:
     return tuple(value)
 
 
-NSparse = Annotated[int | dict[str, int], BeforeValidator(_n_sparse)]
-Theta = Annotated[tuple[float, float, float], BeforeValidator(_theta)]
+def _radial_scaling(value: Any) -> dict[str, float]:
+    expected = "{ rate = 1.0, scale = 2.0, exponent = 4 }"
+    if not isinstance(value, Mapping) or sorted(value) != ["exponent", "rate", "scale"]:
+        raise wrong(f"expected exactly the keys of {expected}, got {value!r}")
+    rate, scale, exponent = (value[key] for key in ("rate", "scale", "exponent"))
+    if not all(is_number(number) and number > 0 for number in (rate, scale)):
+        raise wrong(f"expected rate > 0 and scale > 0 (Angstrom) as in {expected}, got {value!r}")
+    if not isinstance(exponent, int) or isinstance(exponent, bool) or not 1 <= exponent <= 20:
+        raise wrong(f"expected a whole exponent from 1 to 20 as in {expected}, got {exponent!r}")
+    return {"rate": float(rate), "scale": float(scale), "exponent": exponent}
+
+
 ThreeSpecies = Annotated[tuple[str, str, str], BeforeValidator(_three_species)]
+RadialScaling = Annotated[dict[str, float | int], BeforeValidator(_radial_scaling)]
 
 
 class SoapConfig(Section):
@@ -50,15 +52,18 @@ class SoapConfig(Section):
     cutoff_function: Literal["cosine", "septic"] = "cosine"
     atom_sigma: Positive
     radial_basis: Literal["gto", "equispaced"] = "gto"
+    radial_scaling: RadialScaling | None = None
     central_weight: Annotated[float, Field(ge=0.0)] = 1.0
     zeta: Annotated[float, Field(ge=1.0)] = 4.0
     delta: Positive = 1.0
-    n_sparse: NSparse
-    sparse_method: Literal["cur", "fps", "random"] = "cur"
+    n_sparse: NSparse | None = None
+    config_type_n_sparse: OfTypesAndSpecies | None = None
+    sparse_method: Literal["cur", "fps", "random", "cholesky", "leverage", "file", "index_file", "all"] = "cur"
+    sparse_file: SparseFile | None = None
 
     @model_validator(mode="after")
-    def _check_width(self) -> SoapConfig:
-        return _check_width(self)
+    def _check(self) -> SoapConfig:
+        return check_sparse(_check_width(self))
 
 
 class Distance2bConfig(Section):
@@ -68,13 +73,17 @@ class Distance2bConfig(Section):
     cutoff: Positive
     cutoff_transition_width: Positive = 0.5
     cutoff_function: Literal["cosine", "septic"] = "cosine"
-    theta: Positive
+    theta: Positive | None = None
+    theta_fac: Positive | None = None
     delta: Positive
-    n_sparse: Annotated[int, Field(ge=1)]
+    n_sparse: Annotated[int, Field(ge=1)] | None = None
+    config_type_n_sparse: OfTypes | None = None
+    sparse_method: Literal["grid", "uniform", "random", "fps", "file", "index_file", "all"] = "grid"
+    sparse_file: SparseFile | None = None
 
     @model_validator(mode="after")
-    def _check_width(self) -> Distance2bConfig:
-        return _check_width(self)
+    def _check(self) -> Distance2bConfig:
+        return check_theta(check_sparse(_check_width(self)))
 
 
 class _ThreeBodyConfig(Section):
@@ -83,14 +92,17 @@ class _ThreeBodyConfig(Section):
     species: ThreeSpecies | None = None
     cutoff: Positive
     cutoff_transition_width: Positive = 0.5
-    theta: Theta
+    theta: ThreeNumbers | None = None
+    theta_fac: ThreeNumbers | None = None
     delta: Positive
-    n_sparse: Annotated[int, Field(ge=1)]
-    sparse_method: Literal["uniform", "fps", "random"] = "uniform"
+    n_sparse: Annotated[int, Field(ge=1)] | None = None
+    config_type_n_sparse: OfTypes | None = None
+    sparse_method: Literal["uniform", "fps", "random", "cholesky", "file", "index_file", "all"] = "uniform"
+    sparse_file: SparseFile | None = None
 
     @model_validator(mode="after")
-    def _check_width(self) -> _ThreeBodyConfig:
-        return _check_width(self)
+    def _check(self) -> _ThreeBodyConfig:
+        return check_theta(check_sparse(_check_width(self)))
 
 
 class Angle3bConfig(_ThreeBodyConfig):

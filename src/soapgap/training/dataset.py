@@ -171,6 +171,51 @@ def read_dataset(files: Sequence[str | DataFile], keys: DataConfig, folder: Path
     return Dataset(tuple(structures), digest.hexdigest(), tuple(names), tuple(n_frames))
 
 
+def dataset_of(frames: Sequence[Atoms], keys: DataConfig) -> Dataset:
+    """Structures with their quantities as a data set, checked as `read_dataset` checks files.
+
+    Parameters
+    ----------
+    frames : each with its quantities in `info`, `arrays` or its calculator, under the names of `keys`
+
+    Raises
+    ------
+    InputError
+        See `read_dataset`.
+    """
+    if not len(frames):
+        raise InputError("no structures: expected at least one")
+    structures, seen, digest = [], _SeenKeys(), hashlib.sha256()
+    for index, frame in enumerate(frames):
+        where = f"frame {index} (counted from 0)"
+        _check_atoms(frame, where)
+        seen.add(frame)
+        structures.append(_structure(frame, keys, DataFile(file="frames"), where))
+        _hash_structure(structures[-1], digest)
+    _require(structures, keys, seen, "frames")
+    return Dataset(tuple(structures), digest.hexdigest(), ("frames",), (len(frames),))
+
+
+def _hash_structure(structure: Structure, digest) -> None:
+    """Everything that a fit reads of it."""
+    s = structure
+    arrays = {"numbers": s.atoms.numbers, "positions": s.atoms.positions, "cell": s.atoms.cell.array, "pbc": s.atoms.pbc,
+              "energy": s.energy, "forces": s.forces, "virial": s.virial, "local_energies": s.local_energies,
+              "curvatures": s.curvatures, "directions": s.directions, **s.overrides}
+    for name, value in arrays.items():
+        if value is not None:
+            digest.update(f"{name} {np.shape(value)} {s.config_type}".encode() + np.asarray(value).tobytes())
+
+
+def _check_atoms(frame: Atoms, where: str) -> None:
+    if len(frame) == 0:
+        raise InputError(f"{where}: this frame has no atoms")
+    if (frame.numbers == 0).any():
+        raise InputError(f"{where}: has an atom 'X', which is no element: expected chemical symbols")
+    if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell.array).all()):
+        raise InputError(f"{where}: a position or the cell is not a finite number")
+
+
 def _hash_file(path: Path, digest) -> None:
     try:
         with open(path, "rb") as file:
@@ -186,12 +231,7 @@ def _frames(path: Path, name: str) -> Iterator[Atoms]:
     try:
         refuse_hidden_frames(path, name)
         for frame in iread(str(path), index=":", format="extxyz", do_not_split_by_at_sign=True):
-            if len(frame) == 0:
-                raise InputError(f"{place.format(count)}: this frame has no atoms")
-            if (frame.numbers == 0).any():
-                raise InputError(f"{place.format(count)}: has an atom 'X', which is no element: expected chemical symbols")
-            if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell.array).all()):
-                raise InputError(f"{place.format(count)}: a position or the cell is not a finite number")
+            _check_atoms(frame, place.format(count))
             yield frame
             count += 1
     except InputError:

@@ -22,9 +22,8 @@ from soapgap.training.environments import neighbours_of
 from soapgap.training.kernels import Kernel
 from soapgap.training.noise import sigmas
 from soapgap.training.ordered_map import ordered_map
+from soapgap.training.prior import Prior
 from soapgap.training.virials import as_voigt
-
-BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -149,31 +148,31 @@ class DesignMatrix:
         return central_differences(structure, self.config.hessian_delta, slope)
 
     def blocks(self, structures: Sequence[Structure], targets_of: Sequence[Targets], evaluators: Sequence,
-               start: int = 0, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[int, np.ndarray]]:
-        """Rows of whole structures, gathered to at least `block_rows` rows.
-
-        Where one block ends and the next begins depends on the structures and `block_rows` alone, not on `start` (if
-        that is the end of a block) or the number of evaluators, so an interrupted fit goes on bit for bit.
-
-        Yields
-        ------
-        end : number of structures done
-        block : (rows, M + 1), Fortran order
-        """
-        gathered: list[np.ndarray] = []
-        count = 0
-        items = list(zip(structures, targets_of, strict=True))[start:]
-        results = ordered_map(lambda evaluator, item: self.rows(evaluator, *item), items, evaluators)
-        for end, rows in enumerate(results, start + 1):
-            gathered.append(rows)
-            count += len(rows)
-            if count >= block_rows or end == len(structures):
-                yield end, _stack(gathered, count, self.n_columns + 1)
-                gathered, count = [], 0
+               ranges: Sequence[range], prior: Prior) -> Iterator[np.ndarray]:
+        """Rows of whole structures, whitened, (rows, M + 1) in Fortran order, one block for each range (`partition`)."""
+        items = [(structures[k], targets_of[k]) for part in ranges for k in part]
+        results = ordered_map(lambda evaluator, item: prior.whiten(self.rows(evaluator, *item)), items, evaluators)
+        for part in ranges:
+            yield _stack([rows for _, rows in zip(part, results, strict=False)], self.n_columns + 1)
 
 
-def _stack(parts: list[np.ndarray], n_rows: int, n_columns: int) -> np.ndarray:
-    block = np.empty((n_rows, n_columns), order="F")
+def partition(structures: Sequence[Structure], block_rows: int, start: int = 0) -> list[range]:
+    """Runs of structures, from number `start` on, with at least `block_rows` rows each (the last may have fewer).
+
+    Where one ends and the next begins does not depend on `start`, if that is such an end, so that an interrupted fit goes
+    on bit for bit.
+    """
+    ranges, count = [], 0
+    for end in range(start + 1, len(structures) + 1):
+        count += structures[end - 1].n_rows
+        if count >= block_rows or end == len(structures):
+            ranges.append(range(start, end))
+            start, count = end, 0
+    return ranges
+
+
+def _stack(parts: list[np.ndarray], n_columns: int) -> np.ndarray:
+    block = np.empty((sum(map(len, parts)), n_columns), order="F")
     row = 0
     for part in parts:
         block[row:row + len(part)] = part

@@ -1,4 +1,4 @@
-"""Energies of isolated atoms, e0: given, from isolated-atom frames, or fitted to the compositions."""
+"""Energies of isolated atoms, e0: given, from isolated-atom frames, fitted to the compositions, or the mean energy per atom."""
 
 from __future__ import annotations
 
@@ -20,32 +20,46 @@ def is_isolated(structure: Structure, cutoff: float) -> bool:
 
 
 def atom_energies(rule: str | dict[str, float], structures: Sequence[Structure], species: Sequence[str],
-                  cutoff: float, baseline_energies: Sequence[float]) -> dict[str, float]:
+                  cutoff: float, baseline_energies: Sequence[float], offset: float = 0.0) -> dict[str, float]:
     """Energy of an isolated atom of every species (eV).
 
     Parameters
     ----------
-    rule : "isolated", "fit", or the energies themselves
+    rule : "isolated", "fit", "average", or the energies themselves
     species : chemical symbols
     cutoff : largest cutoff of the model (Angstrom): an isolated atom has no neighbour within it
     baseline_energies : energy of the baseline of every structure (eV), subtracted first
+    offset : added to the energy of every species (eV)
 
     Notes
     -----
     "fit" minimises sum_k w_k (E_k - E_base,k - sum_s n_ks e0_s)^2 over all frames with an energy, w_k the weight of the
     file; where the compositions do not determine e0 (all frames of one stoichiometry), the solution of the smallest norm is
-    taken. Local energies that are known for all atoms of a frame give its energy as their sum.
+    taken. "average" (gap_fit's e0_method=average) is the same number for all species, the mean of (E_k - E_base,k)/N_k over
+    these frames, isolated atoms among them, weighted by w_k. Local energies that are known for all atoms of a frame give its
+    energy as their sum.
     """
     if isinstance(rule, dict):
-        return _given(rule, species)
-    if rule == "isolated":
-        return _from_isolated(structures, species, cutoff, baseline_energies)
+        found = _given(rule, species)
+    elif rule == "isolated":
+        found = _from_isolated(structures, species, cutoff, baseline_energies)
+    else:
+        found = _from_all(rule, structures, species, baseline_energies)
+    return {symbol: energy + offset for symbol, energy in found.items()}
+
+
+def _from_all(rule: str, structures: Sequence[Structure], species: Sequence[str],
+              baseline_energies: Sequence[float]) -> dict[str, float]:
     rows = [k for k, s in enumerate(structures) if s.total_energy is not None]
     if not rows:
-        raise InputError('e0 = "fit" needs energies, and no frame has one; give the values: e0 = {Si = -0.79}')
+        raise InputError(f'e0 = "{rule}" needs energies, and no frame has one; give the values: e0 = {{Si = -0.79}}')
+    weights = np.array([structures[k].weight for k in rows])
+    if rule == "average":
+        per_atom = [(structures[k].total_energy - baseline_energies[k]) / len(structures[k].atoms) for k in rows]
+        return dict.fromkeys(species, float(np.average(per_atom, weights=weights)))
     counts = np.array([[structures[k].symbols.count(symbol) for symbol in species] for k in rows], float)
     energies = np.array([structures[k].total_energy - baseline_energies[k] for k in rows])
-    roots = np.sqrt([structures[k].weight for k in rows])
+    roots = np.sqrt(weights)
     solution = np.linalg.lstsq(counts * roots[:, None], energies * roots, rcond=None)[0]
     return dict(zip(species, solution.tolist(), strict=True))
 

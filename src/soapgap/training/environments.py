@@ -1,4 +1,4 @@
-"""Passes over the data before the fit: shortest distances, and the environments to choose sparse points from."""
+"""Neighbours of a frame, and a pass over the data before the fit: shortest distances."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 from soapgap.errors import InputError
 from soapgap.neighbours import NeighbourArrays, neighbour_arrays
 from soapgap.training.dataset import Structure
-from soapgap.training.ordered_map import ordered_map
 
 OVERLAP = 0.1  # Angstrom: two atoms nearer than this are a mistake in the data
-POOL_BYTES = 512 * 2**20
+POOL_BYTES = 512 * 2**20  # for the features of environments that sparse points are chosen from
 
 
 def neighbours_of(structure: Structure, cutoff: float, species: Sequence[str]) -> NeighbourArrays:
@@ -52,56 +51,3 @@ def shortest_distances(structures: Sequence[Structure], cutoff: float, species: 
         if np.isfinite(table[i, j]):
             found[first, second] = float(table[i, j])
     return found
-
-
-def pool_sizes(structures: Sequence[Structure], centres: Sequence[str], n_features: Sequence[int],
-               n_sparse: Sequence[int]) -> list[tuple[int, int]]:
-    """For every SOAP term, how many environments there are and how many of them are kept to choose from.
-
-    All of them, unless their features would fill more than 512 MB per term; then as many as fit (never fewer than twice
-    the sparse points), drawn at random.
-    """
-    counts: dict[str, int] = {}
-    for structure in structures:
-        for symbol in structure.symbols:
-            counts[symbol] = counts.get(symbol, 0) + 1
-    sizes = []
-    for centre, d, wanted in zip(centres, n_features, n_sparse, strict=True):
-        n = counts.get(centre, 0)
-        sizes.append((n, min(n, max(POOL_BYTES // (8 * d), 2 * wanted))))
-    return sizes
-
-
-def collect_features(evaluators: Sequence, structures: Sequence[Structure], term: int, centre: str, cutoff: float,
-                     species: Sequence[str], sizes: tuple[int, int], seed, advance) -> np.ndarray:
-    """Features of the environments of one centre species, in the order of the data.
-
-    Parameters
-    ----------
-    evaluators : one per thread, with SOAP term number `term`
-    sizes : number of environments, and how many of them to keep (`pool_sizes`)
-    seed : for the draw, if not all are kept
-    advance : called with 1 after each structure
-
-    Returns
-    -------
-    features : (kept, d)
-    """
-    total, kept = sizes
-    chosen = np.arange(total)
-    if kept < total:
-        chosen = np.sort(np.random.default_rng(seed).choice(total, kept, replace=False))
-    pool = np.empty((kept, evaluators[0].n_features(term)))
-
-    def features(evaluator, structure: Structure) -> np.ndarray:
-        if centre not in structure.symbols:
-            return np.empty((0, pool.shape[1]))
-        return evaluator.features(term, neighbours_of(structure, cutoff, species))
-
-    first = filled = 0
-    for rows in ordered_map(features, structures, evaluators):
-        last = np.searchsorted(chosen, first + len(rows))
-        pool[filled:last] = rows[chosen[filled:last] - first]
-        first, filled = first + len(rows), last
-        advance(1)
-    return pool

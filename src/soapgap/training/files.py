@@ -1,4 +1,4 @@
-"""Where a fit writes: the model, and beside it its state, its errors and its plots."""
+"""Where a fit writes: the model, and beside it its state, its errors, its plots and its report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from soapgap.errors import InputError
 
 @dataclass(frozen=True)
 class OutputFiles:
-    """The files of one fit: MODEL, MODEL.fit, MODEL.errors.json, MODEL.parity.png."""
+    """The files of one fit: MODEL, MODEL.fit, MODEL.errors.json, MODEL.parity.png, MODEL.report.html, MODEL.report.json."""
 
     model: Path
 
@@ -32,9 +32,28 @@ class OutputFiles:
         return self.model.with_name(self.model.name + ".parity.png")
 
     @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.model.with_name(self.model.name + ".report.html")
+
+    @property
+    def report_data(self) -> Path:
+        """The numbers of the report as JSON."""
+        return self.model.with_name(self.model.name + ".report.json")
+
+    @property
+    def lammps(self) -> Path:
+        """Lines of a LAMMPS input, for a model with external potentials."""
+        return self.model.with_name(self.model.name + ".lammps.in")
+
+    @property
+    def _beside(self) -> tuple[Path, ...]:
+        return self.state, self.errors, self.parity, self.report, self.report_data, self.lammps
+
+    @property
     def companions(self) -> list[Path]:
         """The files beside the model that exist."""
-        return [path for path in (self.state, self.errors, self.parity) if path.exists()]
+        return [path for path in self._beside if path.exists()]
 
     def refuse_inputs(self, inputs) -> None:
         """No input may be written over.
@@ -44,7 +63,7 @@ class OutputFiles:
         InputError
             The model or a file beside it is one of `inputs`.
         """
-        for path in (self.model, self.state, self.errors, self.parity):
+        for path in (self.model, *self._beside):
             if any(path.resolve() == Path(one).resolve() for one in inputs):
                 raise InputError(f"output: {path.name} would be written over an input of this fit; choose another name")
 

@@ -1,7 +1,7 @@
 """A fit from beginning to end; every step is a module of its own.
 
-    read and check > baseline and e0 > plan and estimate > sparse points > design matrix, folded by QR > weights >
-    errors > model, state, report
+    read and check, baseline, e0, plan (problem) > memory and time (estimate) > sparse points > design matrix, folded by QR
+    (factorise) > weights (solve) > reduced forms > errors (validate) > model, state, report
 """
 
 from __future__ import annotations
@@ -14,32 +14,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-import soapgap
 from soapgap.errors import InputError
 from soapgap.model import Model
+from soapgap.parallel import Ranks, start_ranks
 from soapgap.potential import default_threads
-from soapgap.reduction import describe_reductions, reduce_model
-from soapgap.training import report
-from soapgap.training.baseline import baseline_terms, baseline_values, dimer_scan, switch_radii
+from soapgap.training.assemble import assemble, reduced, solve
+from soapgap.training.baseline_potentials import outside_values, remainder, restored
+from soapgap.training.compare_shares import compare_together
+from soapgap.training.conditions import Conditions
 from soapgap.training.config import FitConfig, read_config
-from soapgap.training.dataset import Dataset, read_dataset
-from soapgap.training.design import DesignMatrix, targets
-from soapgap.training.e0 import atom_energies
-from soapgap.training.environments import shortest_distances
-from soapgap.training.estimate import available_memory, estimate, size
+from soapgap.training.dataset import read_dataset
+from soapgap.training.earlier import Earlier, earlier_fit
+from soapgap.training.estimate import Estimate, fit_into, seconds_of
+from soapgap.training.factorise import Checkpoints, factorise
 from soapgap.training.files import OutputFiles
-from soapgap.training.kernels import rows_evaluator
-from soapgap.training.noise import sigmas, unused_types
+from soapgap.training.finish import check_physics, provenance, tell, write_companions, write_report_files
+from soapgap.training.prior import make_prior
+from soapgap.training.problem import pool_bytes, pose, read_test, sparse_files
 from soapgap.training.progress import Reporter, clock
-from soapgap.training.solve import StreamingQR, regulariser
-from soapgap.training.sparse_points import Plan, make_kernels, plan_kernels
-from soapgap.training.state import FitState, identity, load_state, pack, unpack
-from soapgap.training.validate import compare, errors, virial_sign_is_suspect
-
-CHECKPOINT_SECONDS = 300.0
+from soapgap.training.solve import StreamingQR
+from soapgap.training.sparse_points import make_kernels
+from soapgap.training.state import FitState, find_state, pack, unpack
+from soapgap.training.usage import as_bytes, available_memory, peak_bytes, size
+from soapgap.training.validate import errors
 
 
 @dataclass
@@ -53,27 +52,41 @@ class FitResult:
         "local_energy", "curvature"): n, rmse, mae in meV/atom, eV/A, meV/atom, meV, eV/A^2
     files : where the model and its companions are
     warnings : what the user should have read
+    conditions : condition numbers of the linear system, and the jitter
     seconds : wall time by step
+    planned_seconds, planned_bytes, peak_bytes : time of the design matrix and its factorisation, and memory of this process,
+        as estimated before and as used
     """
 
     model: Model
     errors: dict[str, dict]
     files: OutputFiles
     warnings: list[str]
+    conditions: Conditions
     seconds: dict[str, float] = field(default_factory=dict)
+    planned_seconds: float = 0.0
+    planned_bytes: int = 0
+    peak_bytes: int = 0
 
 
-def fit(config: Mapping[str, Any] | str | os.PathLike, *, threads: int | None = None, restart: bool = False,
-        quiet: bool = False, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> FitResult:
+def fit(config: Mapping[str, Any] | str | os.PathLike, *, threads: int | None = None, memory: str | int | None = None,
+        restart: bool = False, resume: bool = False, add_to: str | os.PathLike | None = None, quiet: bool = False,
+        report: bool = True, checkpoint_seconds: float | None = None) -> FitResult:
     """Train a model and save it.
+
+    Under `mpiexec` the rows of the design matrix are shared out among the ranks; every rank returns the result.
 
     Parameters
     ----------
     config : path of a `fit.toml`, or its content as nested dictionaries (docs/training.md explains the keys)
-    threads : for all parts of the fit; by default OMP_NUM_THREADS or all cores
+    threads : for all parts of the fit; by default OMP_NUM_THREADS or all cores, one under `mpiexec`
+    memory : what the processes on this machine may use together, bytes or "4GB"; by default no limit
     restart : begin anew even if MODEL.fit holds an interrupted fit of the same configuration and data
+    resume : an error if MODEL.fit does not hold such a fit; by default it is used if it is there
+    add_to : model file of an earlier fit; `data.train` is added to its data without their being read again
     quiet : print nothing
-    checkpoint_seconds : how often MODEL.fit is written while the fit runs
+    report : write MODEL.report.html and MODEL.report.json, too, which checks crystals, dimers and the speed of the model
+    checkpoint_seconds : how often MODEL.fit is written while the fit runs; by default so that it takes 5 % of the time
 
     Returns
     -------
@@ -89,16 +102,22 @@ def fit(config: Mapping[str, Any] | str | os.PathLike, *, threads: int | None = 
     threads = default_threads() if threads is None else threads
     if threads < 1:
         raise InputError(f"threads = {threads}, expected at least 1")
+    if restart and resume:
+        raise InputError("restart and resume exclude each other; give one of them")
+    ranks = start_ranks()
+    limit = as_bytes(memory) if isinstance(memory, str) else memory
     with threadpool_limits(1, "blas"):  # the threads are ours: the result does not depend on their number
-        return _Fit(settings, folder, name, threads, Reporter(quiet), checkpoint_seconds).run(restart)
+        job = _Fit(settings, folder, name, threads, limit, ranks, Reporter(quiet or not ranks.is_root), checkpoint_seconds)
+        return job.run(restart, resume, add_to, report)
 
 
 class _Fit:
     """The steps of a fit and what they hand on."""
 
-    def __init__(self, config: FitConfig, folder: Path, name: str, threads: int, say: Reporter,
-                 checkpoint_seconds: float) -> None:
-        self.config, self.folder, self.name, self.threads, self.say = config, folder, name, threads, say
+    def __init__(self, config: FitConfig, folder: Path, name: str, threads: int, memory: int | None, ranks: Ranks,
+                 say: Reporter, checkpoint_seconds: float | None) -> None:
+        self.config, self.folder, self.name, self.threads, self.ranks, self.say = config, folder, name, threads, ranks, say
+        self.memory = None if memory is None else memory // ranks.here
         self.checkpoint_seconds = checkpoint_seconds
         self.files = OutputFiles(folder / config.output)
         self.seconds: dict[str, float] = {}
@@ -109,111 +128,119 @@ class _Fit:
         yield
         self.seconds[step] = time.perf_counter() - start
 
-    def run(self, restart: bool) -> FitResult:
+    def run(self, restart: bool, resume: bool, add_to, report: bool) -> FitResult:
         """All steps in order."""
-        self.files.check_writable()
-        self.files.refuse_inputs(self.folder / name for name in (*self.config.data.file_names, self.name))
+        self._check_files(add_to)
         with self._timed("reading and checking"):
+            self.earlier = None if add_to is None else earlier_fit(self.folder / add_to, self.config)
             self._read()
-            self._baseline()
-            plan = plan_kernels(self.config, self.species, self.shortest, self.train.structures, self.say)
-        with self._timed("estimate"):
-            self._estimate(plan)
-        state = None if restart else self._interrupted()
-        with self._timed("sparse points"):
-            self.kernels = make_kernels(plan, self.config, self.species, self.train.structures, self.threads, self.say,
-                                        None if state is None else state.sparse)
-        with self._timed("design matrix and QR"):
-            solver = self._factorise(state)
-        with self._timed("solution"):
-            model = self._solve(solver)
-        with self._timed("reduction"):
-            model = self._reduce(model)
-        with self._timed("errors"):
-            comparisons = self._compare(model)
-        return self._finish(model, comparisons)
+        with self.ranks.guard():
+            with self._timed("estimate"):
+                self._estimate()
+            with self._timed("sparse points"):
+                state = self._choose(restart, resume)
+                self._make_prior()
+            with self._timed("design matrix and QR"):
+                solver = self._factorise(state)
+            with self._timed("solution"):
+                model = self._solve(solver) if self.ranks.is_root else None
+            with self._timed("reduction"):
+                model = self.ranks.broadcast(reduced(model, self.config, self.say) if self.ranks.is_root else None)
+            with self._timed("errors"):
+                comparisons = self._compare(model)
+            return self.ranks.broadcast(self._finish(model, comparisons, report) if self.ranks.is_root else None)
+
+    def _check_files(self, add_to) -> None:
+        if self.ranks.is_root:
+            self.files.check_writable()
+        inputs = [self.folder / name for name in (*self.config.data.file_names, self.name)]
+        inputs += sparse_files(self.config, self.folder)
+        self.files.refuse_inputs(inputs if add_to is None else [*inputs, *Earlier.files(self.folder / add_to)])
 
     def _read(self) -> None:
-        """Training and test data, checked."""
-        data = self.config.data
-        self.train = read_dataset(data.train, data, self.folder)
-        self.test = read_dataset(data.test, data, self.folder) if data.test else None
-        self.species = self.train.species
-        self.say.line(_describe("train", self.train))
-        if self.test is not None:
-            self.say.line(_describe("test", self.test))
-            strange = sorted(set(self.test.species) - set(self.species))
-            if strange:
-                raise InputError(f"the test data contain {', '.join(strange)}, which the training data do not; add "
-                                 "such frames to the training data, or remove them from the test data")
-        for structure in self.train.structures:
-            sigmas(structure, self.config)  # raises if one is zero
-        strange = self.train.contradicting_sums()
-        if strange:
-            self.say.warning(f"in {len(strange)} training frames the local energies do not add up to the energy (by more than "
-                             f"1 meV per atom), first in {strange[0].where}: do both contain the energies of the isolated "
-                             "atoms?")
-        for kind in unused_types(self.train.structures, self.config):
-            self.say.warning(f"config_type_sigma.{kind}: no training frame has this {data.config_type_key}")
+        """Training and test data, checked; what is to be learnt from them."""
+        train = read_dataset(self.config.data.train, self.config.data, self.folder)
+        species = train.species if self.earlier is None else self.earlier.fixed.species
+        self.test = read_test(self.config, self.folder, species, self.say)
+        self.problem = pose(self.config, train, self.say, pool_bytes(self.memory),
+                            None if self.earlier is None else self.earlier.fixed, self.folder)
+        if self.earlier is not None:
+            self.earlier.check_baseline(self.problem.reference.fingerprint)
+        tests = [] if self.test is None else self.test.structures
+        self.outside_test = outside_values(self.problem.reference.external, species, tests, self.config.hessian_delta, self.say,
+                                           "test")
 
-    def _baseline(self) -> None:
-        """Short-range repulsion, e0, and what remains to be learnt."""
-        structures = self.train.structures
-        self.shortest = shortest_distances(structures, self.config.cutoff, self.species)
-        self.baseline = baseline_terms(self.config.baseline, self.species, self.shortest)
-        values = baseline_values(self.baseline, self.species, structures, self.config.hessian_delta)
-        self.e0 = atom_energies(self.config.e0, structures, self.species, self.config.cutoff, [v.energy for v in values])
-        self.targets = [targets(s, self.e0, v) for s, v in zip(structures, values, strict=True)]
-        self.say.line("e0 (eV): " + ", ".join(f"{symbol} {energy:.6g}" for symbol, energy in self.e0.items()))
-        touched = sum(bool(np.any(v.forces)) for v in values)
-        if touched:
-            self.say.line(f"the short-range baseline acts in {touched} training frames and is subtracted there")
-
-    def _estimate(self, plan: Plan) -> None:
-        """Say what the fit will need before it starts."""
-        needs = estimate(plan, self.config, self.species, self.train.structures, self.targets, self.threads)
+    def _estimate(self) -> None:
+        """Say what the fit will need before it starts; threads and blocks that fit into the memory."""
+        p, threads, plan = self.problem, self.threads, self.problem.plan
+        self.needs, self.threads, self.block_rows = fit_into(self.memory, plan, p.train.structures, threads)
+        self.planned_seconds = 0.0
+        if self.ranks.is_root:
+            self.planned_seconds = seconds_of(p, self.threads * self.ranks.here) / (self.ranks.size / self.ranks.here)
         self.say.line(f"{plan.n_columns} sparse points in {len(plan.items)} kernel{'s' * (len(plan.items) > 1)}")
-        self.say.line(f"estimate: {size(needs.bytes)} of memory (triangle {size(needs.triangle)}, blocks of rows "
-                      f"{size(needs.blocks)}, environments {size(needs.environments)}), {clock(needs.seconds)} with "
-                      f"{self.threads} thread{'s' * (self.threads > 1)}")
+        self.say.line(_describe(self.needs, self.planned_seconds, self.threads, self.ranks.size))
+        if self.threads < threads:
+            self.say.warning(f"{self.threads} of {threads} threads: more do not fit into the memory")
         free = available_memory()
-        if free is not None and needs.bytes > free:
+        if free is not None and self.needs.bytes * self.ranks.here > free:
             self.say.warning(f"this machine has only {size(free)} of free memory; reduce n_sparse")
 
-    def _identity(self) -> str:
-        frames = {"frames": list(self.train.n_frames)}  # which frames belong to which file, hence to which weight
-        return identity(self.config.as_json() | frames, self.train.sha256, soapgap.__version__)
+    def _choose(self, restart: bool, resume: bool) -> FitState | None:
+        """Sparse points: from an interrupted or an earlier fit, or chosen; the state to go on from, on the root."""
+        state, points = None, None
+        p = self.problem
+        if self.ranks.is_root:
+            state = self._interrupted(restart, resume)
+            if state is None and self.earlier is not None:
+                state = self.earlier.beginning(self._identity())
+            points = None if state is None else (state.sparse, state.origins)
+            if points is None:
+                self.kernels = make_kernels(p.plan, self.config, p.species, p.train.structures, self.threads, self.say)
+                points = [k.sparse_points for k in self.kernels], [k.origins for k in self.kernels]
+        sparse, origins = self.ranks.broadcast(points)
+        if state is not None or not self.ranks.is_root:
+            self.kernels = make_kernels(p.plan, self.config, p.species, p.train.structures, self.threads, self.say,
+                                        sparse, origins)
+        return state
 
-    def _interrupted(self) -> FitState | None:
+    def _make_prior(self) -> None:
+        """K_mm and its factor; an error if it is singular, before the long part."""
+        jitter = self.config.sparse_jitter if "sparse_jitter" in self.config.model_fields_set else None
+        if self.earlier is not None:
+            jitter = self.earlier.jitter
+        prior = make_prior(self.kernels, jitter, self.problem.train, self.say) if self.ranks.is_root else None
+        self.prior = self.ranks.broadcast(prior)
+
+    def _identity(self) -> str:
+        return self.problem.identity(None if self.earlier is None else self.earlier.identity)
+
+    def _interrupted(self, restart: bool, resume: bool) -> FitState | None:
         """The state of an interrupted fit of the same configuration and data, if there is one."""
-        state = load_state(self.files.state)
-        if state is None or state.complete or state.identity != self._identity():
+        if restart:
             return None
-        self.say.line(f"{self.files.state.name} holds this fit after {state.n_done} of {len(self.train.structures)} "
-                      "structures: going on from there (--restart begins anew)")
+        state = find_state(self.files.state, self._identity(), resume)
+        if state is not None:
+            self.say.line(f"{self.files.state.name} holds this fit after {state.n_done} of "
+                          f"{len(self.problem.train.structures)} structures: going on from there (--restart begins anew)")
         return state
 
     def _factorise(self, state: FitState | None) -> StreamingQR:
         """The design matrix in blocks, folded into one triangle, with checkpoints."""
-        structures = self.train.structures
-        design = DesignMatrix(self.kernels, self.species, self.config)
-        solver = StreamingQR(design.n_columns, None if state is None else unpack(state.packed))
-        first = rows_evaluator(self.species, self.kernels, self.config.exact)
-        evaluators = [first, *(first.clone() for _ in range(self.threads - 1))]
-        effort = [s.effort for s in structures]
-        done, last_saved = (0 if state is None else state.n_done), time.perf_counter()
-        with self.say.task("design matrix", sum(effort), sum(effort[:done])) as task:
-            for end, block in design.blocks(structures, self.targets, evaluators, done):
-                solver.update(block)
-                task.advance(sum(effort[done:end]))
-                done = end
-                if done < len(structures) and time.perf_counter() - last_saved >= self.checkpoint_seconds:
-                    self._checkpoint(solver, done)
-                    last_saved = time.perf_counter()
+        done = self.ranks.broadcast(0 if state is None else state.n_done)
+        solver = StreamingQR(sum(k.n_sparse for k in self.kernels), None if state is None else unpack(state.packed))
+        checkpoints = Checkpoints(self._checkpoint, self.checkpoint_seconds)
+        if self.ranks.is_root and state is None and self.checkpoint_seconds is None:
+            checkpoints.write(solver, 0)  # the choice of the sparse points was work, too
+        factorise(self.problem, self.kernels, self.prior, solver, done, self.block_rows, self.threads, self.ranks, checkpoints,
+                  self.say)
+        if self.ranks.is_root and checkpoints.is_due:
+            checkpoints.write(solver, len(self.problem.train.structures))
         return solver
 
-    def _state(self, packed: np.ndarray, n_done: int, complete: bool) -> FitState:
-        return FitState(self._identity(), n_done, complete, packed, [k.sparse_points for k in self.kernels])
+    def _state(self, solver_triangle, n_done: int, complete: bool) -> FitState:
+        earlier = [] if self.earlier is None else self.earlier.training_data
+        return FitState(self._identity(), n_done, complete, solver_triangle, [k.sparse_points for k in self.kernels],
+                        [k.origins for k in self.kernels], self.problem.facts(earlier) | {"jitter": self.prior.jitter})
 
     def _checkpoint(self, solver: StreamingQR, n_done: int) -> None:
         try:
@@ -222,93 +249,42 @@ class _Fit:
             self.say.warning(f"no checkpoint: {error}")
 
     def _solve(self, solver: StreamingQR) -> Model:
-        """Weights from the triangle and the regulariser; the model without its errors."""
+        """Weights from the triangle; the model without its errors."""
         self.final = pack(solver.triangle)
-        jitter = self.config.sparse_jitter
-        weights = solver.regularised_solution(regulariser(k.covariance(), jitter, k.name) for k in self.kernels)
-        terms, column = [], 0
-        for kernel in self.kernels:
-            terms += kernel.finished(weights[column:column + kernel.n_sparse])
-            column += kernel.n_sparse
-        return Model(self.species, self.e0, terms + self.baseline, {})
-
-    def _reduce(self, model: Model) -> Model:
-        """The reduced forms of the terms, unless the configuration wants every operation."""
-        if self.config.exact:
-            return model
-        c = self.config
-        model = reduce_model(model, c.reduction_tolerance, c.precision, c.triplet_tolerance)
-        for line in describe_reductions(model):
-            self.say.line(line)
-        return model
+        weights, self.conditions = solve(solver, self.prior, self.say)
+        return assemble(self.problem, self.kernels, weights)
 
     def _compare(self, model: Model) -> dict[str, dict]:
-        """Reference and prediction of the training and the test data."""
+        """Reference and prediction of the training and the test data, on the root; every rank predicts a part."""
         comparisons = {}
-        for label, data in (("train", self.train), ("test", self.test)):
-            if data is not None:
-                with self.say.task(f"errors ({label})", len(data.structures)) as task:
-                    comparisons[label] = compare(model, data.structures, self.threads, task.advance,
-                                                 self.config.hessian_delta)
+        outside = self.problem.reference.outside
+        for label, data, values in (("train", self.problem.train, outside), ("test", self.test, self.outside_test)):
+            if data is None:
+                continue
+            with self.say.task(f"errors ({label})", len(data.structures) // self.ranks.size) as task:
+                found = compare_together(model, remainder(data.structures, values), self.ranks, self.threads, task.advance,
+                                         self.config.hessian_delta)
+            if found is not None:
+                comparisons[label] = restored(found, data.structures, values)
         return comparisons
 
-    def _finish(self, model: Model, comparisons: dict[str, dict]) -> FitResult:
+    def _finish(self, model: Model, comparisons: dict[str, dict], report: bool) -> FitResult:
         """Warnings, provenance, files, report."""
         table = {label: errors(comparison) for label, comparison in comparisons.items()}
-        model.provenance = self._provenance(table)
-        self._check_physics(model, comparisons)
+        model.provenance = provenance(self.problem, self.name, table, self.earlier)
+        check_physics(self.problem, model, comparisons, self.say)
         model.save(self.files.model)
-        self._companion(self.files.errors,
-                        lambda: report.write_errors(self.files.errors, table, model.provenance["training_data"]))
-        self._companion(self.files.parity, lambda: self._plot(comparisons))
-        state = self._state(self.final, len(self.train.structures), True)
-        self._companion(self.files.state, lambda: state.save(self.files.state))
-        self.say.show(report.error_table(table))
-        self.say.line("seconds: " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in self.seconds.items()))
-        self.say.line(f"model: {self.config.output} (beside it "
-                      f"{', '.join(f.name for f in self.files.companions if f.exists()) or 'nothing'})")
-        return FitResult(model, table, self.files, self.say.warnings, self.seconds)
-
-    def _companion(self, path: Path, write) -> None:
-        """A file beside the model: what was there belongs to an older fit; a failure does not undo the new one."""
-        try:
-            path.unlink(missing_ok=True)
-            write()
-        except (InputError, OSError) as error:
-            self.say.warning(f"the model is written and whole, but {path.name} is not: {error}")
-
-    def _plot(self, comparisons: dict[str, dict]) -> None:
-        try:
-            report.write_parity_plots(self.files.parity, comparisons)
-        except ImportError:
-            self.say.line("no parity plots: matplotlib is not installed (pip install 'soapgap[plot]')")
-
-    def _provenance(self, table: dict) -> dict[str, Any]:
-        """Who made the model and from what; nothing that differs between two identical fits."""
-        return {
-            "program": f"soapgap {soapgap.__version__}",
-            "command": f"soapgap fit {self.name}" if self.name.endswith(".toml") else "soapgap.fit(config)",
-            "config": self.config.as_json(),
-            "training_data": {"files": list(self.train.files), "sha256": self.train.sha256, **self.train.counts()},
-            "errors": table,
-        }
-
-    def _check_physics(self, model: Model, comparisons: dict[str, dict]) -> None:
-        """Signs of the virials, and repulsion below the data."""
-        if virial_sign_is_suspect(comparisons["train"]["virial"]):
-            self.say.warning("the training virials fit better with the opposite sign: expected W = -dE/dstrain (a "
-                             "positive trace wants to expand) or ASE's stress = +(dE/dstrain)/volume; check the data")
-        radii = switch_radii(self.config.baseline, self.species, self.shortest)
-        ends = {pair: self.shortest.get(pair, outer) for pair, (_, outer) in radii.items()}
-        for pair, attraction in dimer_scan(model, ends).items():
-            label, end = "-".join(pair), f"{ends[pair]:.2f} A, where the data begin"
-            if attraction is None:
-                self.say.line(f"dimer scan: {label} repels from 0.2 A to {end}")
-            else:
-                self.say.warning(f"dimer scan: {label} attracts between {attraction[0]:.2f} and {attraction[1]:.2f} A; "
-                                 f"expected repulsion up to {end}")
+        result = FitResult(model, table, self.files, self.say.warnings, self.conditions, self.seconds, self.planned_seconds,
+                           self.needs.bytes, peak_bytes())
+        state = self._state(self.final, len(self.problem.train.structures), True)
+        write_companions(result, self.problem, comparisons, state, self.say)
+        if report:
+            write_report_files(result, self.problem, self.test, self.kernels, comparisons, self.threads, self.say)
+        tell(result, self.config.output, self.say)
+        return result
 
 
-def _describe(label: str, data: Dataset) -> str:
-    counts = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in data.counts().items())
-    return f"{label}: {counts}; species {', '.join(data.species)}"
+def _describe(needs: Estimate, seconds: float, threads: int, n_ranks: int) -> str:
+    workers = f"{threads} thread{'s' * (threads > 1)}" + (f" on each of {n_ranks} ranks" if n_ranks > 1 else "")
+    return (f"estimate: {size(needs.bytes)} of memory{' for each rank' * (n_ranks > 1)} (triangle {size(needs.triangle)}, "
+            f"blocks of rows {size(needs.blocks)}, environments {size(needs.environments)}), {clock(seconds)} with {workers}")

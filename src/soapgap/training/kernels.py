@@ -14,12 +14,21 @@ from soapgap.training.pair_kernel import PairKernel
 from soapgap.training.triplet_kernel import TripletKernel
 
 
+class _WithOrigins:
+    """`origins` of every sparse point: structure and atom in the training data, (n_sparse, 2), -1 where there is none."""
+
+    def __post_init__(self) -> None:
+        if self.origins is None:
+            object.__setattr__(self, "origins", np.full((self.n_sparse, 2), -1))
+
+
 @dataclass(frozen=True)
-class SoapKernel:
+class SoapKernel(_WithOrigins):
     """A SOAP kernel with its sparse points; `index` is its term in the evaluator that makes its rows."""
 
     term: SoapTerm
     index: int
+    origins: np.ndarray | None = None
 
     @property
     def n_sparse(self) -> int:
@@ -61,11 +70,12 @@ class SoapKernel:
 
 
 @dataclass(frozen=True)
-class DistanceKernel:
+class DistanceKernel(_WithOrigins):
     """A `distance_2b` kernel among the species of the model."""
 
     kernel: PairKernel
     species: list[str]
+    origins: np.ndarray | None = None
 
     @property
     def n_sparse(self) -> int:
@@ -74,8 +84,9 @@ class DistanceKernel:
 
     @property
     def sparse_points(self) -> np.ndarray:
-        """(n_sparse,) distances (Angstrom)."""
-        return self.kernel.sparse
+        """(n_sparse,) distances X_s (Angstrom), or (n_sparse, 2) weight F_s and X_s if there are weights."""
+        k = self.kernel
+        return k.sparse if k.cutoffs is None else np.column_stack([k.cutoffs, k.sparse])
 
     @property
     def name(self) -> str:
@@ -100,11 +111,12 @@ class DistanceKernel:
 
 
 @dataclass(frozen=True)
-class ThreeBodyKernel:
+class ThreeBodyKernel(_WithOrigins):
     """An `angle_3b` or `distance_3b` kernel among the species of the model."""
 
     kernel: TripletKernel
     species: list[str]
+    origins: np.ndarray | None = None
 
     @property
     def n_sparse(self) -> int:

@@ -1,9 +1,9 @@
 """`distance_2b`: a pair potential as a Gaussian process, its rows of the design matrix and its final spline.
 
-    V(r) = f_c(r) sum_s alpha_s delta^2 exp(-(r - X_s)^2 / (2 theta^2))
+    V(r) = f_c(r) sum_s alpha_s F_s delta^2 exp(-(r - X_s)^2 / (2 theta^2))
 
-(A. P. Bartok and G. Csanyi, Int. J. Quantum Chem. 115, 1051 (2015)). Every ordered pair counts, as in GAP: a physical
-pair of atoms contributes 2 V(r).
+with F_s = f_c(X_s) if X_s is a distance of the data and 1 if it lies on a grid (A. P. Bartok and G. Csanyi, Int. J. Quantum
+Chem. 115, 1051 (2015)). Every ordered pair counts, as in GAP: a physical pair of atoms contributes 2 V(r).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class PairKernel:
     delta : eV, prior standard deviation of one (ordered) pair
     sparse : (n_sparse,) distances X_s (Angstrom)
     cutoff_function : shape of f_c, see `soapgap.basis.cutoff_function`
+    cutoffs : (n_sparse,) F_s; None: all 1
     """
 
     species: tuple[str, str]
@@ -42,6 +43,7 @@ class PairKernel:
     delta: float
     sparse: np.ndarray
     cutoff_function: str = "cosine"
+    cutoffs: np.ndarray | None = None
 
     @property
     def n_sparse(self) -> int:
@@ -49,8 +51,9 @@ class PairKernel:
         return len(self.sparse)
 
     def covariance(self) -> np.ndarray:
-        """K_MM = delta^2 exp(-(X_s - X_t)^2 / (2 theta^2)), (n_sparse, n_sparse), eV^2."""
-        return self._gaussians(self.sparse)[0]
+        """K_MM = F_s F_t delta^2 exp(-(X_s - X_t)^2 / (2 theta^2)), (n_sparse, n_sparse), eV^2."""
+        covariance = self._gaussians(self.sparse)[0]
+        return covariance if self.cutoffs is None else covariance * self.cutoffs[:, None] * self.cutoffs
 
     def _gaussians(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """delta^2 exp(...) and its first two derivatives, each (len(r), n_sparse)."""
@@ -59,9 +62,11 @@ class PairKernel:
         return g, -u / self.theta * g, (u * u - 1.0) / self.theta**2 * g
 
     def radial(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """k(r, X_s) = f_c(r) delta^2 exp(...) and dk/dr, each (len(r), n_sparse)."""
+        """k(r, X_s) = f_c(r) F_s delta^2 exp(...) and dk/dr, each (len(r), n_sparse)."""
         f, f1, _ = cutoff_function(r, self.cutoff, self.cutoff_transition_width, self.cutoff_function)
         g, g1, _ = self._gaussians(r)
+        if self.cutoffs is not None:
+            g, g1 = g * self.cutoffs, g1 * self.cutoffs
         return f[:, None] * g, f1[:, None] * g + f[:, None] * g1
 
     def rows(self, neighbours: NeighbourArrays, species: list[str], gradients: bool, strain: bool):
@@ -79,7 +84,7 @@ class PairKernel:
         strain_rows : (6, n_sparse) dk/dstrain in the order xx yy zz yz xz xy, or None
         """
         n_atoms, n_sparse = neighbours.n_atoms, self.n_sparse
-        centre, other, vectors = self._pairs(neighbours, species)
+        centre, other, vectors = self.pairs(neighbours, species)
         energy = np.zeros(n_sparse)
         gradient = np.zeros((3, n_atoms, n_sparse)) if gradients else None
         strains = np.zeros((6, n_sparse)) if strain else None
@@ -106,7 +111,7 @@ class PairKernel:
 
         They add up to the energy row: a pair of atoms gives half of its energy, one k, to each of them.
         """
-        centre, _, vectors = self._pairs(neighbours, species)
+        centre, _, vectors = self.pairs(neighbours, species)
         rows = np.zeros((neighbours.n_atoms, self.n_sparse))
         for start in range(0, len(vectors), CHUNK_PAIRS):
             k, _ = self.radial(np.linalg.norm(vectors[start:start + CHUNK_PAIRS], axis=1))
@@ -114,7 +119,7 @@ class PairKernel:
             rows += csr_matrix((np.ones(len(k)), place), shape=(neighbours.n_atoms, len(k))) @ k
         return rows
 
-    def _pairs(self, neighbours: NeighbourArrays, species: list[str]):
+    def pairs(self, neighbours: NeighbourArrays, species: list[str]):
         """Centre and neighbour atom and vector of all ordered pairs of this kernel within the cutoff."""
         first, second = (species.index(symbol) for symbol in self.species)
         per_centre = np.diff(neighbours.offsets)
@@ -132,6 +137,9 @@ class PairKernel:
         ----------
         weights : (n_sparse,) alpha_s (1/eV)
         """
+        extra = {}
+        if self.cutoffs is not None:
+            weights, extra = weights * self.cutoffs, {"sparse_cutoff": self.cutoffs}
         table = weighted_table(self._piece, self._breaks(), weights)
         origin = {
             "kind": "distance_2b",
@@ -141,7 +149,7 @@ class PairKernel:
             "theta": self.theta,
             "delta": self.delta,
         }
-        return PairTerm(self.species, self.cutoff, table, origin, {"sparse_points": self.sparse, "weights": weights})
+        return PairTerm(self.species, self.cutoff, table, origin, {"sparse_points": self.sparse, "weights": weights} | extra)
 
     def _breaks(self) -> list[float]:
         start = self.cutoff - self.cutoff_transition_width

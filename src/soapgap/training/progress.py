@@ -1,6 +1,6 @@
 """What a fit says while it runs: lines, warnings, and progress with the time left.
 
-On a terminal the progress is a bar; in a log file it is a line now and then.
+On a terminal and in a notebook the progress is a bar; in a log file it is a line now and then.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Reporter:
     @contextmanager
     def task(self, label: str, total: int, done: int = 0) -> Iterator[Task]:
         """Progress of `total` units of work, of which `done` are finished already."""
-        if self.quiet or not self.console.is_terminal:
+        if self.quiet or not (self.console.is_terminal or self.console.is_jupyter):
             yield LoggedTask(self, label, total, done)
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),

@@ -1,12 +1,14 @@
 """The least-squares solution by streaming QR: rows come in blocks and are folded into one triangle.
 
-The weights alpha minimise
+The weights alpha = U^-1 beta minimise
 
-    |Lambda^(-1/2) (y - K_nm alpha)|^2 + alpha^T K_mm alpha,
+    |Lambda^(-1/2) (y - K_nm alpha)|^2 + alpha^T K_mm alpha = |Lambda^(-1/2) (y - K_nm U^-1 beta)|^2 + |beta|^2,
 
-the least-squares solution of [Lambda^(-1/2) K_nm; U] alpha = [Lambda^(-1/2) y; 0] with U^T U = K_mm + jitter (L. Foster
-et al., J. Mach. Learn. Res. 10, 857 (2009)). Only the triangle R of the QR factorisation and Q^T y are kept, so memory
-does not depend on the amount of data; the normal equations R^T R, whose condition number is the square, are never made.
+with U^T U = K_mm + jitter: beta is the least-squares solution of [Lambda^(-1/2) K_nm U^-1; 1] beta = [Lambda^(-1/2) y; 0]
+("V method" and QR: L. Foster et al., J. Mach. Learn. Res. 10, 857 (2009)). The weights alpha are large and cancel, beta are
+not: solved for beta, predictions hardly feel in which order rows were folded in, and by how many ranks. Only the triangle R of
+the QR factorisation and Q^T y are kept, so memory does not depend on the amount of data; the normal equations R^T R, whose
+condition number is the square, are never made.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.linalg import cholesky, lapack, solve_triangular
+from scipy.linalg import lapack, solve_triangular
 
-from soapgap.errors import InputError, SoapGAPError
+from soapgap.errors import SoapGAPError
+from soapgap.training.state import unpack
 
 PANEL = 32
 
@@ -62,43 +65,31 @@ class StreamingQR:
             raise SoapGAPError(f"LAPACK dtpqrt failed with info = {info}")
         self._r = r
 
-    def regularised_solution(self, factors: Iterable[np.ndarray]) -> np.ndarray:
-        """Weights alpha, (M,), with the rows of U folded in last; ends this factorisation.
+    def fold(self, packed: np.ndarray) -> None:
+        """Take in the triangle of other rows (`pack`), 2/3 (M + 1)^3 operations."""
+        self.update(unpack(packed), trapezoid=self.n_columns + 1)
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._r[:] = 0.0
+
+    def regularised_solution(self, factors: Iterable[np.ndarray] | None = None) -> np.ndarray:
+        """Solution, (M,), with the rows of a regulariser folded in last; ends this factorisation.
 
         Parameters
         ----------
-        factors : upper triangular blocks of U, in the order of the columns
+        factors : upper triangular blocks of the regulariser, in the order of the columns; by default the identity
         """
         rows = np.zeros((self.n_columns, self.n_columns + 1), order="F")
+        if factors is None:
+            np.fill_diagonal(rows, 1.0)
         column = 0
-        for factor in factors:
+        for factor in factors or ():
             here = slice(column, column + len(factor))
             rows[here, here] = factor
             column += len(factor)
         self.update(rows, trapezoid=self.n_columns)
-        weights = solve_triangular(self._r[:-1, :-1], self._r[:-1, -1])
-        if not np.isfinite(weights).all():
+        solution = solve_triangular(self._r[:-1, :-1], self._r[:-1, -1])
+        if not np.isfinite(solution).all():
             raise SoapGAPError("the solution of the linear system is not finite; increase sparse_jitter")
-        return weights
-
-
-def regulariser(covariance: np.ndarray, jitter: float, what: str) -> np.ndarray:
-    """U with U^T U = K_mm + jitter 1, upper triangular.
-
-    Parameters
-    ----------
-    covariance : K_mm, (n, n), eV^2; destroyed
-    jitter : eV^2
-    what : the kernel, for the message
-
-    Raises
-    ------
-    InputError
-        The matrix is not positive definite in double precision.
-    """
-    try:
-        covariance[np.diag_indices_from(covariance)] += jitter
-        return cholesky(covariance.T, lower=False, overwrite_a=True)  # symmetric; .T is in LAPACK's order
-    except np.linalg.LinAlgError:
-        raise InputError(f"the covariance of the {len(covariance)} sparse points of {what} is not positive definite "
-                         f"with sparse_jitter = {jitter:g}; increase sparse_jitter or reduce n_sparse") from None
+        return solution

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from soapgap.training.sparsify_cholesky import Covariance, pivots
+
 DUPLICATE_TOLERANCE = 1e-10
 CHUNK_ROWS = 4096
 
@@ -44,28 +46,35 @@ def _mark_copies(features: np.ndarray, run: np.ndarray, keep: np.ndarray) -> Non
         remaining = others[~copies]
 
 
-def select(features: np.ndarray, n_sparse: int, method: str, seed) -> np.ndarray:
+def select(features: np.ndarray, n_sparse: int, method: str, seed, covariance: Covariance | None = None,
+           n_bytes: int = 512 * 2**20) -> np.ndarray:
     """Choose rows of the features as sparse points.
 
     Parameters
     ----------
     features : (n, d), unit norm for normalised terms, duplicates removed
     n_sparse : how many; all rows if there are not more
-    method : "cur", "fps", "random", or "uniform" (for features of few components)
+    method : "cur", "fps", "random", "leverage", "cholesky", or "uniform" (for features of few components); "all": all
     seed : seed or sequence of seeds of `numpy.random.default_rng`
+    covariance : the kernel on rows of the features, for "cholesky"
+    n_bytes : memory that "cholesky" may use
 
     Returns
     -------
-    indices : ascending
+    indices : ascending; fewer than n_sparse if "cholesky" finds no more that differ
     """
     n = len(features)
-    if n_sparse >= n:
+    if method == "all" or n_sparse >= n:
         return np.arange(n)
     rng = np.random.default_rng(seed)
     if method == "fps":
         chosen = farthest_points(features, n_sparse, int(rng.integers(n)))
     elif method == "cur":
-        chosen = leverage_sample(features, n_sparse, rng)
+        chosen = draw(leverage_scores(features), n_sparse, rng)
+    elif method == "leverage":
+        chosen = largest(row_norms(features, ridge_basis(features.T @ features)), n_sparse)
+    elif method == "cholesky":
+        chosen = pivots(features, n_sparse, covariance, n_bytes)
     elif method == "uniform":
         chosen = grid_sample(features, n_sparse, rng)
     else:
@@ -121,28 +130,86 @@ def leverage_scores(features: np.ndarray, rank: int | None = None) -> np.ndarray
     -------
     scores : (n,)
     """
-    gram = features.T @ features
-    eigenvalues, vectors = np.linalg.eigh(gram)
-    eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
-    if rank is None:
-        rank = max(1, int(np.count_nonzero(eigenvalues > 1e-14 * eigenvalues[0])) // 2)
-    scaled = vectors[:, :rank] / np.sqrt(eigenvalues[:rank])
-    scores = np.empty(len(features))
-    for start in range(0, len(features), CHUNK_ROWS):
-        projected = features[start:start + CHUNK_ROWS] @ scaled
-        scores[start:start + CHUNK_ROWS] = np.einsum("ij,ij->i", projected, projected)
+    scores = row_norms(features, leverage_basis(features.T @ features, rank))
     return scores / scores.sum()
 
 
-def leverage_sample(features: np.ndarray, n_points: int, rng: np.random.Generator) -> np.ndarray:
+def leverage_basis(gram: np.ndarray, rank: int | None = None) -> np.ndarray:
+    """W with l_i = |x_i W|^2 / k, (d, k): v_j / s_j from the Gram matrix X^T X; see `leverage_scores`."""
+    eigenvalues, vectors = _descending(gram)
+    rank = half_rank(eigenvalues) if rank is None else rank
+    return vectors[:, :rank] / np.sqrt(eigenvalues[:rank])
+
+
+def ridge_basis(gram: np.ndarray) -> np.ndarray:
+    """W such that |x_i W|^2 is the ridge leverage of a row, (d, r).
+
+        l_i = x_i^T (X^T X + lambda)^(-1) x_i,    lambda = |X - X_k|_F^2 / k,    k as in `leverage_scores`
+
+    The rows with the largest l_i span what all rows span up to the errors of the best rank k, if the l_i decay (S. McCurdy,
+    Adv. Neural Inf. Process. Syst. 31 (2018); M. B. Cohen, C. Musco and C. Musco, Proc. SODA 2017, 1758).
+
+    Parameters
+    ----------
+    gram : X^T X, (d, d)
+    """
+    eigenvalues, vectors = _descending(gram)
+    k = half_rank(eigenvalues)
+    ridge = np.maximum(eigenvalues[k:], 0.0).sum() / k
+    used = eigenvalues > 1e-14 * eigenvalues[0]
+    return vectors[:, used] / np.sqrt(eigenvalues[used] + ridge)
+
+
+def principal_basis(gram: np.ndarray, most: int, tight: float, loose: float) -> tuple[np.ndarray, float]:
+    """The leading eigenvectors of X^T X, (d, r), and the fraction of sum_i |x_i|^2 that lies outside them.
+
+    Parameters
+    ----------
+    gram : X^T X, (d, d)
+    most : r should be at most this
+    tight, loose : that fraction is at most `tight` if `most` allows it, and at most `loose` whatever r that takes
+    """
+    eigenvalues, vectors = _descending(gram)
+    beyond = np.append(np.cumsum(np.maximum(eigenvalues[::-1], 0.0))[::-1], 0.0)  # of this one and all smaller ones
+    beyond /= beyond[0]
+    enough, least = (max(1, int(np.count_nonzero(beyond > tolerance))) for tolerance in (tight, loose))
+    r = max(least, min(enough, most))
+    return np.ascontiguousarray(vectors[:, :r]), float(beyond[r])
+
+
+def half_rank(eigenvalues: np.ndarray) -> int:
+    """Half the number of singular values above 1e-7 of the largest, from their squares in descending order."""
+    return max(1, int(np.count_nonzero(eigenvalues > 1e-14 * eigenvalues[0])) // 2)
+
+
+def _descending(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    eigenvalues, vectors = np.linalg.eigh(gram)
+    return eigenvalues[::-1], vectors[:, ::-1]
+
+
+def row_norms(features: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """|x_i W|^2 of all rows, in chunks, (n,)."""
+    norms = np.empty(len(features))
+    for start in range(0, len(features), CHUNK_ROWS):
+        projected = features[start:start + CHUNK_ROWS] @ basis
+        norms[start:start + CHUNK_ROWS] = np.einsum("ij,ij->i", projected, projected)
+    return norms
+
+
+def draw(scores: np.ndarray, n_points: int, rng: np.random.Generator) -> np.ndarray:
     """CUR: distinct rows drawn with probabilities proportional to their leverage.
 
     The draw without replacement takes the n_points largest keys log(u_i)/l_i, u_i uniform in (0, 1) (P. S. Efraimidis
     and P. G. Spirakis, Inf. Process. Lett. 97, 181 (2006)).
     """
-    scores = np.maximum(leverage_scores(features), np.finfo(float).tiny)
+    scores = np.maximum(scores, np.finfo(float).tiny)
     with np.errstate(over="ignore"):
-        keys = np.log(1.0 - rng.random(len(features))) / scores
+        keys = np.log(1.0 - rng.random(len(scores))) / scores
+    return largest(keys, n_points)
+
+
+def largest(keys: np.ndarray, n_points: int) -> np.ndarray:
+    """Indices of the largest keys, ties to the smaller index."""
     return np.argsort(-keys, kind="stable")[:n_points]
 
 

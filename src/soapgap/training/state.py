@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from soapgap.errors import InputError
 from soapgap.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 
 
 def identity(config: dict[str, Any], data_sha256: str, version: str) -> str:
@@ -40,6 +41,8 @@ class FitState:
     complete : the fit has ended
     packed : rows of the upper triangle (M + 1, M + 1) one after the other (`pack`, `unpack`)
     sparse : sparse points of every kernel, in the order of the columns
+    origins : (n_sparse, 2) structure and atom of every sparse point, -1 where there is none
+    facts : configuration, species, e0, shortest distances and data, as plain JSON values: what a fit that adds data needs
     """
 
     identity: str
@@ -47,6 +50,8 @@ class FitState:
     complete: bool
     packed: np.ndarray
     sparse: Sequence[np.ndarray]
+    origins: Sequence[np.ndarray] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the file as a whole.
@@ -58,6 +63,7 @@ class FitState:
         """
         header = {
             "complete": self.complete,
+            "facts": self.facts,
             "format": FORMAT,
             "identity": self.identity,
             "n_done": self.n_done,
@@ -66,6 +72,8 @@ class FitState:
         tensors = {"triangle": self.packed}
         for index, points in enumerate(self.sparse):
             tensors[f"sparse.{index}"] = np.ascontiguousarray(points)
+        for index, origins in enumerate(self.origins):
+            tensors[f"origins.{index}"] = np.ascontiguousarray(origins)
         text = json.dumps(header, sort_keys=True, separators=(",", ":"))
         write_atomically(path, save(tensors, {"soapgap_fit": text}))
 
@@ -102,6 +110,26 @@ def load_state(path: Path) -> FitState | None:
                 return None
             packed = file.get_tensor("triangle")
             sparse = [file.get_tensor(f"sparse.{index}") for index in range(header["n_kernels"])]
+            origins = [file.get_tensor(f"origins.{index}") for index in range(header["n_kernels"])]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
-    return FitState(header["identity"], header["n_done"], header["complete"], packed, sparse)
+    return FitState(header["identity"], header["n_done"], header["complete"], packed, sparse, origins, header["facts"])
+
+
+def find_state(path: Path, identity: str, required: bool) -> FitState | None:
+    """The state of an interrupted fit, if it is the one with this fingerprint.
+
+    Raises
+    ------
+    InputError
+        It is required and not there.
+    """
+    state = load_state(path)
+    if state is not None and not state.complete and state.identity == identity:
+        return state
+    if required:
+        found = ("is not there or not readable" if state is None else "holds a finished fit" if state.complete
+                 else "holds another fit: other settings, data or version of soapgap")
+        raise InputError(f"resume: {path} {found}; expected an interrupted fit of this configuration and these data; start "
+                         "without resume")
+    return None

@@ -90,7 +90,7 @@ class TripletKernel:
                 if strain:
                     strains += _strain_matrix(triplets) @ slopes
         scale = self._scale()
-        rows = [energy, None if gradient is None else gradient.reshape(-1, self.n_sparse), strains]
+        rows = [energy, None if gradient is None else gradient.reshape(3 * neighbours.n_atoms, self.n_sparse), strains]
         for row in rows:
             if row is not None:
                 row *= scale

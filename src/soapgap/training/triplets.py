@@ -104,7 +104,7 @@ class TripletKind:
         """f_c and its derivative (1/Angstrom) at the distances r."""
         return cutoff_function(r, self.cutoff, self.cutoff_transition_width)[:2]
 
-    def candidates(self, neighbours: NeighbourArrays, species: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def candidates(self, neighbours: NeighbourArrays, species: Sequence[str]) -> Iterator[tuple[np.ndarray, ...]]:
         """All triplets as a list to choose sparse points from, in chunks.
 
         Three atoms of a distance_3b appear once only: where the centre lies opposite to the longest distance. Among equal
@@ -114,6 +114,7 @@ class TripletKind:
         ------
         points : (n, 4) the weight f and the descriptor x
         valid : (n,) False for the other appearances of three atoms
+        centres : (n,) the atoms that they are seen from
         """
         order = self.permutations
         for view in self.views:
@@ -126,7 +127,7 @@ class TripletKind:
                 else:
                     weight = f[:, 0] * f[:, 1] + (f[:, 0] + f[:, 1] - 2.0 * f[:, 0] * f[:, 1]) * f[:, 2]
                     x, valid = _smallest(r[:, back], order), r[:, 2] >= np.maximum(r[:, 0], r[:, 1]) - _TIE
-                yield np.column_stack([weight, x]), valid
+                yield np.column_stack([weight, x]), valid, triplets.atoms[0]
 
 
 def angle_coordinates(r: np.ndarray) -> np.ndarray:

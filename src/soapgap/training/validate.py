@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -32,11 +32,17 @@ class Comparison:
     reference, predicted : (n,) energy per atom (eV), force component (eV/A), virial component per atom (eV), energy of an
         atom (eV), or curvature (eV/A^2)
     types : (n,) config_type of the frame of each value
+    species : (n,) chemical symbol of the atom of each value, "" where the value is not that of one atom
+    frames : (n,) number of the structure of each value, counted from 0 in the order in which they were compared
+    atoms : (n,) number of the atom in its structure, counted from 0; -1 where the value is not that of one atom
     """
 
     reference: np.ndarray
     predicted: np.ndarray
     types: np.ndarray
+    species: np.ndarray = field(default_factory=lambda: np.empty(0, str))
+    frames: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    atoms: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def compare(model, structures: Sequence[Structure], n_threads: int = 1,
@@ -57,10 +63,9 @@ def compare(model, structures: Sequence[Structure], n_threads: int = 1,
     evaluators = [first, *(first.clone() for _ in range(n_threads - 1))]
     collected: dict[str, list] = {quantity: [] for quantity in QUANTITIES}
     results = ordered_map(lambda evaluator, s: _compare_one(evaluator, s, hessian_delta), structures, evaluators)
-    for structure, pairs in zip(structures, results, strict=True):
+    for index, (structure, pairs) in enumerate(zip(structures, results, strict=True)):
         for quantity, (reference, predicted) in pairs.items():
-            types = np.full(len(reference), structure.config_type)
-            collected[quantity].append((reference, predicted, types))
+            collected[quantity].append(_labelled(structure, index, quantity, reference, predicted))
         advance(1)
     return {quantity: _join(parts) for quantity, parts in collected.items()}
 
@@ -89,6 +94,18 @@ def _compare_one(evaluator, structure: Structure, delta: float) -> dict[str, tup
     return pairs
 
 
+def _labelled(structure: Structure, index: int, quantity: str, reference: np.ndarray, predicted: np.ndarray) -> Comparison:
+    """The values of one structure with what they belong to."""
+    n = len(reference)
+    atoms, species = np.full(n, -1), np.full(n, "")
+    if quantity in ("force", "local_energy"):
+        atoms = np.flatnonzero(structure.used_local_energies)
+        if quantity == "force":
+            atoms = np.repeat(np.flatnonzero(structure.used_forces), 3)
+        species = np.array(structure.symbols)[atoms]
+    return Comparison(reference, predicted, np.full(n, structure.config_type), species, np.full(n, index), atoms)
+
+
 def _local_energies(evaluator, neighbours) -> np.ndarray:
     """Energies of the atoms, with what each has of the three-body energies around other centres, (n_atoms,), eV."""
     shares = np.zeros(len(neighbours.neighbour_atom)) if evaluator.shares_energy else None
@@ -98,11 +115,10 @@ def _local_energies(evaluator, neighbours) -> np.ndarray:
     return energies + np.bincount(neighbours.neighbour_atom, weights=shares, minlength=neighbours.n_atoms)
 
 
-def _join(parts: list) -> Comparison:
+def _join(parts: list[Comparison]) -> Comparison:
     if not parts:
         return Comparison(np.empty(0), np.empty(0), np.empty(0, str))
-    references, predictions, types = zip(*parts, strict=True)
-    return Comparison(np.concatenate(references), np.concatenate(predictions), np.concatenate(types))
+    return Comparison(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Comparison)))
 
 
 def errors(comparisons: dict[str, Comparison]) -> dict[str, dict[str, dict[str, float]]]:
