@@ -9,9 +9,11 @@ from planted_faults import checked, copies, notes, scale_virials, serious, small
 from training_tools import labelled, toy_frames
 
 from soapgap.training.check import check
+from soapgap.training.check_frames import read_frames
 from soapgap.training.check_geometry import as_length, fingerprint
-from soapgap.training.check_pairs import EXPECTED, Pairs, judge
+from soapgap.training.check_pairs import EXPECTED, Pairs, judge, rest_against_virials
 from soapgap.training.check_units import EV_A3_IN_GPA, FORCE_FAULTS, STRESS_FAULTS
+from soapgap.training.config_data import DataConfig
 
 N_ATOMS = np.arange(7, 47)
 
@@ -106,6 +108,17 @@ def test_cells_stretched_until_they_break_are_not_taken_for_a_wrong_sign(tmp_pat
     assert "sign is not checked" in notes(checked(tmp_path, alone))["virials-plausible"].means
     scale_virials(-1.0)(frames)
     assert "E_2 - E_1 falls" in serious(checked(tmp_path, frames))["virials-sign"].what
+
+
+def test_the_order_of_frames_does_not_matter(tmp_path):
+    frames = volumes(0.65, 0.80)
+    values = []
+    for order in (range(30), np.random.default_rng(1).permutation(30)):
+        checked(tmp_path, copies([frames[k] for k in order]))
+        table = read_frames([str(tmp_path / "data.xyz")], DataConfig(train=("data.xyz",)))
+        values.append(rest_against_virials(table))
+    assert values[0][0] >= 20
+    assert values[0] == pytest.approx(values[1], rel=1e-9)
 
 
 @pytest.mark.parametrize("direction", [(1.0, 1.0, 1.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)])

@@ -221,7 +221,7 @@ def test_curvatures_count_in_the_estimate(tmp_path):
         problem = pose(config, read_dataset(config.data.train, config.data), Reporter(quiet=True))
         found.append((estimate(problem.plan, problem.train.structures, 1, 1024).blocks, seconds_of(problem, 1)))
     assert found[1][1] > 3.0 * found[0][1]
-    assert found[1][0] == found[0][0] + 8 * 26 * (2 + 2) * 48  # the gradients behind the curvatures
+    assert found[1][0] == found[0][0] + 8 * 26 * (3 + 2) * 48  # the gradients behind the curvatures
 
 
 def test_sums_that_contradict_the_energy_are_told(data, tmp_path):

@@ -32,6 +32,8 @@ from soapgap.training.check_values import cohesion_findings, value_findings
 from soapgap.training.config_data import DataConfig
 from soapgap.training.progress import Reporter
 
+MOST_STRANGE = 0.5  # of the frames: if more are, they are what the set is
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -103,12 +105,11 @@ def _findings(table: FrameTable, e_fit: dict[int, float], rest: np.ndarray) -> I
     if not table.frames:
         return
     yield from cohesion_findings(table, e_fit)
-    energies = list(energy_findings(table, rest))
-    yield from energies
-    yield from contact_findings(table)
-    yield from force_findings(table)
+    single = [*energy_findings(table, rest), *contact_findings(table), *force_findings(table)]
+    yield from single
     yield from duplicate_findings(table)
-    yield from unit_findings(table, [k for finding in energies for k in finding.frames])
+    strange = {k for finding in single if finding.severity != "note" for k in finding.frames}
+    yield from unit_findings(table, sorted(strange) if len(strange) < MOST_STRANGE * len(table.frames) else ())
 
 
 def _config_types(table: FrameTable) -> dict[str, dict[str, Any]]:

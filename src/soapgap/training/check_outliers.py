@@ -11,11 +11,12 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from soapgap.training.check_findings import Finding, plural
-from soapgap.training.check_frames import FrameTable
+from soapgap.training.check_frames import FrameNumbers, FrameTable
 from soapgap.training.check_geometry import as_length
 from soapgap.training.environments import OVERLAP
 
-N_SCALES, N_NEIGHBOURS, SMALLEST_GROUP = 10.0, 8, 10
+N_SCALES, N_NEIGHBOURS, FEWEST_NEIGHBOURS, SMALLEST_GROUP = 10.0, 8, 4, 10
+RARE = 3  # frames: an element in fewer has the energy that makes them right
 IMPOSSIBLE = 12.0  # eV per atom: more than any substance is bound
 ENOUGH = 1.0  # eV per atom: a type of two clusters of energies has a large deviation, but no more is needed than this
 SAME_FRAME = 1e-3  # Angstrom, displacement of an atom, root mean square
@@ -55,9 +56,17 @@ def _with_energy(table: FrameTable) -> np.ndarray:
 
 
 def residuals(table: FrameTable, e_fit: dict[int, float]) -> np.ndarray:
-    """E - sum n e, per atom (eV), of every frame; NaN for isolated atoms and where there is no energy."""
+    """E - sum n e, per atom (eV), of every frame.
+
+    NaN for isolated atoms, where there is no energy, and for frames with an element that hardly any other has: its energy
+    is whatever makes them right.
+    """
     rest = np.full(len(table.frames), np.nan)
     rows = _with_energy(table)
+    if len(rows):
+        present = table.composition()[rows] > 0
+        rare = present.sum(axis=0) < min(RARE, len(rows))
+        rows = rows[~present[:, rare].any(axis=1)]
     if len(rows):
         counts = table.composition()[rows]
         rest[rows] = (table.column("energy")[rows] - counts @ [e_fit[z] for z in table.species]) / counts.sum(axis=1)
@@ -67,8 +76,9 @@ def residuals(table: FrameTable, e_fit: dict[int, float]) -> np.ndarray:
 def energy_findings(table: FrameTable, rest: np.ndarray) -> Iterator[Finding]:
     """Energies per atom that nothing in their geometry explains.
 
-    A frame is compared with the eight frames of its config_type (of all types, if its own has fewer than ten) that are most
-    like it in volume per atom, shortest distance and forces. It is out of line if its residual lies outside theirs (without
+    A frame is compared with the eight frames (a third of them if there are fewer than 24, but four at least) of its
+    config_type (of all types, if its own has fewer than ten) that are most like it in volume per atom, shortest distance and
+    forces. It is out of line if its residual lies outside theirs (without
     the highest and the lowest) by three times their range and by ten robust standard deviations of the type; 1 eV per atom
     is enough if frames are usually nearer than 0.1 eV per atom to those most like them. A frame with one of the smallest or
     largest volumes, the shortest distances or the largest forces may lie three times the range of all others above them,
@@ -104,7 +114,7 @@ def _out_of_line(table: FrameTable, rest: np.ndarray, members: np.ndarray) -> di
     """Frame index and deviation (eV per atom) of the members that are out of line among the others."""
     r = rest[members]
     features = _features(table, members)
-    n_near = min(N_NEIGHBOURS, len(members) - 1)
+    n_near = int(np.clip(len(members) // 3, FEWEST_NEIGHBOURS, N_NEIGHBOURS))  # of few frames, most are not alike
     _, near = cKDTree(features).query(features, k=n_near + 1)
     theirs = np.sort([r[[j for j in others if j != i][:n_near]] for i, others in enumerate(near)], axis=1)[:, 1:-1]
     low, high, usual = theirs[:, 0], theirs[:, -1], np.median(theirs, axis=1)
@@ -130,7 +140,9 @@ def _features(table: FrameTable, members: np.ndarray) -> np.ndarray:
     """Volume per atom, shortest distance and forces, each divided by its spread, so that distances mean likeness."""
     frames = [table.frames[k] for k in members]
     volume = np.array([np.log(f.volume / f.n_atoms) if f.periodic else 0.0 for f in frames])
-    force = np.array([np.log(f.rms_force + 0.01) if np.isfinite(f.rms_force) else 0.0 for f in frames])
+    known = np.array([np.isfinite(f.rms_force) and not _without_forces(f) for f in frames])
+    force = np.log(np.array([f.rms_force for f in frames]) + 0.01)
+    force[~known] = np.median(force[known]) if known.any() else 0.0
     columns = np.stack([volume, np.minimum(_contact_ratios(table)[members], 3.0), force], axis=1)
     spread = columns.std(axis=0)
     return columns / np.where(spread > 1e-9, spread, 1.0)
@@ -203,10 +215,15 @@ def force_findings(table: FrameTable) -> Iterator[Finding]:
         yield Finding("note", "net-force-small", f"|sum F|/N is up to {net[small].max():.2g} eV/A (above {NET_FORCE[0]:g}; "
                       f"median {median:.2g})", "noise of the reference: default_sigma of the forces should not be smaller than "
                       "it", tuple(np.flatnonzero(small).tolist()), values)
-    zero = [k for k, f in enumerate(table.frames) if f.n_atoms > 1 and f.rms_force == 0.0 and f.asymmetry > ASYMMETRY]
+    zero = [k for k, f in enumerate(table.frames) if _without_forces(f)]
     if zero:
         yield Finding("error", "zero-forces", f"all forces are zero in {plural(len(zero), 'frame')} without the symmetry for "
                       "it", "they were not computed or not written; remove the column there, or compute them", tuple(zero))
+
+
+def _without_forces(frame: FrameNumbers) -> bool:
+    """True if the forces are zero although no symmetry asks for it."""
+    return frame.n_atoms > 1 and frame.rms_force == 0.0 and frame.asymmetry > ASYMMETRY
 
 
 def duplicate_findings(table: FrameTable) -> Iterator[Finding]:

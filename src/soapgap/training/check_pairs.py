@@ -137,7 +137,8 @@ def rest_against_virials(table: FrameTable) -> tuple[int, float, float]:
 
     Returns
     -------
-    number of pairs, slope and correlation. The third order of the forces is large here: a slope of 0.5 or 2 is no fault.
+    number of pairs, slope and correlation (about zero, since either frame of a pair may be the first). The third order of
+    the forces is large here: a slope of 0.5 or 2 is no fault.
     """
     rows = []
     for _, frames in _groups(table, lambda f: f.virial is not None and f.kept is not None and f.periodic and f.n_atoms > 1):
@@ -156,13 +157,14 @@ def rest_against_virials(table: FrameTable) -> tuple[int, float, float]:
                 of_virials = -0.25 * float(np.sum((a.virial + b.virial) * (strain + strain.T)))
                 rows.append((of_virials, b.energy - a.energy - of_forces))
     x, y = np.array(rows, float).reshape(-1, 2).T
-    if len(rows) < FEWEST_PAIRS or not x.std() * y.std() > 0.0:
+    size = np.linalg.norm(x) * np.linalg.norm(y)
+    if len(rows) < FEWEST_PAIRS or size == 0.0:
         return len(rows), np.nan, 0.0
     weight = np.ones(len(x))
     for _ in range(30):
         slope = np.sum(weight * x * y) / np.sum(weight * x * x)
         weight = 1.0 / np.maximum(np.abs(y - slope * x), 1e-3 * np.abs(y).max())
-    return len(rows), float(slope), float(np.corrcoef(x, y)[0, 1])
+    return len(rows), float(slope), float(x @ y / size)
 
 
 def _row(members: tuple[list[int], list], i: int, j: int, work: float) -> tuple:

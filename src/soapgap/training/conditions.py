@@ -61,7 +61,8 @@ def why_singular(kernel: Kernel, train: Dataset) -> str:
     pair = f"{_place(kernel, first, train)} and {_place(kernel, second, train)}"
     if gap < COINCIDING:
         more = int(np.count_nonzero(np.triu(correlation) > 1.0 - COINCIDING)) - 1
-        return f"the points {pair} coincide (correlation 1 - {max(gap, 0.0):.0e})" + (f", and {more} more pairs" if more else "")
+        others = f", and {more} more pairs" if more else ""
+        return f"the points {pair} coincide (correlation 1 - {max(gap, 0.0):.0e}){others}"
     rank = np.linalg.matrix_rank(covariance, hermitian=True)
     return (f"no two points coincide (the closest are {pair}, correlation 1 - {gap:.0e}), but together they span only {rank} "
             f"dimensions to rounding")

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_TYPES = {"string": "a text in quotes", "boolean": "true or false", "integer": "an integer", "number": "a number",
-          "dictionary": "a table"}
+_TYPES = {"string": "a text in quotes", "boolean": "true or false", "integer": "an integer"}
 
 
 def describe(errors: Iterable[Mapping[str, Any]], known: Mapping[str, tuple[str, ...]]) -> list[str]:

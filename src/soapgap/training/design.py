@@ -151,7 +151,8 @@ class DesignMatrix:
                ranges: Sequence[range], prior: Prior) -> Iterator[np.ndarray]:
         """Rows of whole structures, whitened, (rows, M + 1) in Fortran order, one block for each range (`partition`)."""
         items = [(structures[k], targets_of[k]) for part in ranges for k in part]
-        results = ordered_map(lambda evaluator, item: prior.whiten(self.rows(evaluator, *item)), items, evaluators)
+        ahead = max(map(len, ranges), default=0)  # the rows of a block are made while the one before is folded in
+        results = ordered_map(lambda evaluator, item: prior.whiten(self.rows(evaluator, *item)), items, evaluators, ahead)
         for part in ranges:
             yield _stack([rows for _, rows in zip(part, results, strict=False)], self.n_columns + 1)
 

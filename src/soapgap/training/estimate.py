@@ -33,10 +33,12 @@ class Estimate:
     Attributes
     ----------
     triangle : 8 (M + 1)^2 for R and Q^T y
-    blocks : 8 (M + 1) x (rows of the block being gathered and of its parts, 2 (b + r), and 2 r per thread that wait), b the
-        rows of a block, r those of the largest structure, with all its gradients even if only a curvature needs them
+    blocks : 8 (M + 1) x (rows of the block being gathered, of its parts and of the next block, 3 (b + r), and 2 r per thread
+        that wait), b the rows of a block, r those of the largest structure, with all its gradients even if only a curvature
+        needs them
     factor : 8 (M + 1)^2 for the factor of K_mm
-    solution : 24 (M + 1)^2 for the identity as rows, the saved triangle and its copy in the state, without the blocks
+    solution : 16 (M + 1)^2 for the identity as rows, and half as much each for the triangle to save and its copy in the
+        file's bytes; without the blocks
     environments : twice 8 bytes x features x environments that sparse points are chosen from (for triplets, of all kernels
         of a term), before all that
     triplets : the blocks in which each thread makes the kernels of three-body terms
@@ -70,9 +72,9 @@ def estimate(plan: Plan, structures: Sequence[Structure], threads: int, block_ro
     pools += [8 * 6 * sum(item.kept for item in group) for group in (*plan.pairs, *plan.triplets)]
     return Estimate(
         triangle=row * (plan.n_columns + 1),
-        blocks=row * (2 * (block_rows + largest) + waiting),
+        blocks=row * (3 * (block_rows + largest) + waiting),
         factor=row * (plan.n_columns + 1),
-        solution=3 * row * (plan.n_columns + 1),
+        solution=2 * row * (plan.n_columns + 1),
         environments=2 * max(pools, default=0),
         triplets=8 * N_BLOCKS * BLOCK * threads * bool(plan.triplets),
         sparse=(4 + 2 * threads) * points,
@@ -100,7 +102,7 @@ def fit_into(memory: int | None, plan: Plan, structures: Sequence[Structure], th
                 return needs, fewer, block_rows
     largest = max(structures, key=lambda s: len(s.atoms))
     raise InputError(f"memory = {size(memory)}, but this fit needs at least {size(needs.bytes)}: {size(needs.triangle)} for "
-                     f"the triangle of {plan.n_columns} sparse points and four times as much beside it, "
+                     f"the triangle of {plan.n_columns} sparse points and three times as much beside it, "
                      f"{size(needs.blocks)} for rows (the largest structure has {len(largest.atoms)} atoms), "
                      f"{size(needs.environments)} for environments; give more memory, or reduce n_sparse")
 

@@ -14,11 +14,12 @@ Worker = TypeVar("Worker")
 
 
 def ordered_map(function: Callable[[Worker, Item], Result], items: Iterable[Item],
-                workers: Sequence[Worker]) -> Iterator[Result]:
+                workers: Sequence[Worker], ahead: int = 0) -> Iterator[Result]:
     """Yield function(worker, item) for every item, in the order of the items.
 
     Every call has one of the workers (an Evaluator clone, say) to itself; with one worker everything runs on the
-    calling thread. At most 2 len(workers) results wait. An exception in a call appears at its place in the order.
+    calling thread. At most 2 len(workers) + ahead results wait, so that the workers need not stop while the caller is busy with
+    that many of them. An exception in a call appears at its place in the order.
     """
     if len(workers) == 1:
         for item in items:
@@ -40,7 +41,7 @@ def ordered_map(function: Callable[[Worker, Item], Result], items: Iterable[Item
         try:
             for item in items:
                 pending.append(pool.submit(call, item))
-                if len(pending) >= 2 * len(workers):
+                if len(pending) >= 2 * len(workers) + ahead:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,14 @@ class Fixed:
     shortest : shortest distance (Angstrom) of the pairs of species that occur within the cutoff
     e0 : energy of an isolated atom (eV)
     thetas : length scales of pair and triplet kernels (`Plan.thetas`)
-    n_sparse : number of sparse points of all kernels
+    n_sparse : number of sparse points of all kernels, None if they are to be chosen anew
     """
 
     species: list[str]
     shortest: dict[tuple[str, str], float]
     e0: dict[str, float]
-    thetas: dict[str, list[float]]
-    n_sparse: int
+    thetas: dict[str, list[float]] = field(default_factory=dict)
+    n_sparse: int | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def pose(config: FitConfig, train: Dataset, say: Reporter, pool_bytes: int = POO
                                                           [v.energy for v in values], config.e0_offset)
     _describe_reference(reference.repulsion, e0, say)
     goals = [targets(s, e0, v) for s, v in zip(train.structures, values, strict=True)]
-    if fixed is None:
+    if fixed is None or fixed.n_sparse is None:
         plan = plan_kernels(config, species, shortest, train.structures, say, pool_bytes, folder)
     else:
         plan = _plan_of(fixed, config, train)

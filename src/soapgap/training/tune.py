@@ -129,7 +129,7 @@ class _Search:
         self.train_config = read_config(trainable)[0]
         train = read_dataset(self.train_config.data.train, self.train_config.data, self.folder)
         self._kept: tuple[float, str, Tuned] | None = None  # value, fingerprint and triangles of the best trial so far
-        self.bench = Bench(trainable, train, settings, threads, settings.max_sparse)
+        self.bench = Bench(trainable, train, settings, threads, settings.max_sparse, self.folder)
 
     def run(self) -> None:
         """All trials; the best ones; tuned.toml."""

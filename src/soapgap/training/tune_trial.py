@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class Bench:
     train : the training data, read once
     settings : of the search
     max_sparse : sparse points of all kernels together
+    folder : what relative paths in the content are relative to
     """
 
     content: Mapping[str, Any]
@@ -54,6 +56,7 @@ class Bench:
     settings: TuneConfig
     threads: int
     max_sparse: int
+    folder: Path = Path(".")
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,12 @@ def pose_trial(bench: Bench, values: Mapping[str, Any], n_frames: int | None = N
     """The configuration with other values, on all frames or some, with not more sparse points than wanted."""
     say = say or Reporter(quiet=True)
     config = read_config(changed(bench.content, values))[0]
-    problem = pose(config, bench.train, say)
+    problem = pose(config, bench.train, say, folder=bench.folder)
     few = thinned(config, problem.plan.n_columns, bench.max_sparse)
     train = bench.train if n_frames is None else some_frames(bench.train, n_frames, bench.settings.seed)
     if few is not config or train is not bench.train:
         fixed = Fixed(problem.species, problem.shortest, problem.e0)
-        problem = pose(few, train, Reporter(quiet=True), fixed=fixed)
+        problem = pose(few, train, Reporter(quiet=True), fixed=fixed, folder=bench.folder)
     s = bench.settings
     if s.folds > len(train.structures):
         raise InputError(f"folds = {s.folds}, but there are only {len(train.structures)} training frames")
