@@ -43,7 +43,7 @@ def settings(folder: Path) -> dict:
             {"kind": "distance_2b", "cutoff": 5.0, "cutoff_transition_width": 1.0, "theta": 0.7, "delta": 2.0, "n_sparse": 20},
             {"kind": "soap", "n_max": 10, "l_max": 6, "cutoff": 6.0, "cutoff_transition_width": 4.0, "atom_sigma": 0.4,
              "zeta": 2, "delta": 1.0, "n_sparse": {"H": 1200, "C": 600, "O": 400}},
-            {"kind": "soap", "n_max": 8, "l_max": 6, "cutoff": 3.0, "cutoff_transition_width": 1.5, "atom_sigma": 0.3,
+            {"kind": "soap", "n_max": 8, "l_max": 6, "cutoff": 2.5, "cutoff_transition_width": 1.2, "atom_sigma": 0.2,
              "zeta": 2, "delta": 1.0, "n_sparse": {"H": 800, "C": 400, "O": 300}},
         ],
     }
