@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "soapgap"
 # Rooms by floor: a room may import from lower floors, and from itself; never from its own floor or above.
-FLOORS = [{"errors"}, {"_evaluator", "files", "radial_table", "_plugin_path", "xyz", "jets", "parallel"},
+FLOORS = [{"errors"}, {"_evaluator", "files", "radial_table", "_plugin_path", "xyz", "jets", "ranks"},
           {"smearing", "gto", "neighbours", "rotation", "soap_term"}, {"basis", "few_body_terms", "probes", "external"},
           {"model", "triplet_table"}, {"potential", "reduction", "quip"},
           {"calculator", "ipi", "lammps", "training", "evaluation", "convert"},

@@ -233,7 +233,7 @@ def test_the_dimer_scan_sees_external_potentials():
     """A model that repels, with charges that attract: the scan finds it, in a large periodic cube, as Ewald sums need one."""
     from soapgap.external import LammpsPotential
     from soapgap.training.baseline import baseline_terms
-    from soapgap.training.config_baseline import BaselineConfig
+    from soapgap.training.config.baseline import BaselineConfig
 
     ends = {("C", "C"): 1.6, ("C", "Si"): 1.8, ("Si", "Si"): 2.2}
     terms = baseline_terms(BaselineConfig(), SPECIES, ends)

@@ -10,9 +10,9 @@ from planted_faults import DEMO, PLANTED, checked, contradicting_stress, copies,
 from training_tools import labelled, toy_frames
 
 from soapgap.errors import InputError
-from soapgap.training.check import check
-from soapgap.training.check_findings import Places
-from soapgap.training.check_suggest import _n_sparse, _rounded
+from soapgap.training.check.findings import Places
+from soapgap.training.check.run import check
+from soapgap.training.check.suggest import _n_sparse, _rounded
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "training.md"
 

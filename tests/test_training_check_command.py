@@ -14,8 +14,8 @@ from planted_faults import DEMO, checked, copies, large, net_force, small_sets, 
 from typer.testing import CliRunner
 
 from soapgap.errors import InputError
-from soapgap.training.check_command import check as check_command
-from soapgap.training.check_report import as_json, write_json
+from soapgap.training.check.command import check as check_command
+from soapgap.training.check.report import as_json, write_json
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from training_tools import E0, configuration, isolated, toy_frames, write_frames
 
 from soapgap.errors import InputError
 from soapgap.training.config import read_config
-from soapgap.training.config_data import DataConfig
+from soapgap.training.config.data import DataConfig
 from soapgap.training.dataset import read_dataset
 from soapgap.training.e0 import atom_energies
 from soapgap.training.environments import shortest_distances

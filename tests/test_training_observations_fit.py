@@ -29,7 +29,7 @@ from training_tools import (
 from soapgap.potential import Potential
 from soapgap.training import fit
 from soapgap.training.config import read_config
-from soapgap.training.config_data import DataConfig
+from soapgap.training.config.data import DataConfig
 from soapgap.training.dataset import read_dataset
 from soapgap.training.estimate import estimate, seconds_of
 from soapgap.training.problem import Problem, pose

@@ -15,12 +15,12 @@ from soapgap.errors import InputError
 from soapgap.model import Model, PairTerm
 from soapgap.potential import Potential
 from soapgap.training.dataset import Structure
-from soapgap.training.model_checks import check_model
-from soapgap.training.model_crystals import bonded_dimensions, find_crystals, primitive_cell, reduced_formula
-from soapgap.training.model_dimers import dimer_curve, reference_dimers
-from soapgap.training.model_phonons import DynamicalMatrix, force_constants, phonon_check, supercell_repeats
-from soapgap.training.model_speed import measure_speed, speed_structure
-from soapgap.training.model_volume import at_volume, energy_volume
+from soapgap.training.report.model_checks import check_model
+from soapgap.training.report.model_crystals import bonded_dimensions, find_crystals, primitive_cell, reduced_formula
+from soapgap.training.report.model_dimers import dimer_curve, reference_dimers
+from soapgap.training.report.model_phonons import DynamicalMatrix, force_constants, phonon_check, supercell_repeats
+from soapgap.training.report.model_speed import measure_speed, speed_structure
+from soapgap.training.report.model_volume import at_volume, energy_volume
 
 EPSILON, SIGMA, ONSET, CUTOFF = 0.2, 2.3, 3.6, 5.0
 THZ_PER_EV = 241.79892

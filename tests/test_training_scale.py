@@ -15,8 +15,8 @@ from test_training_fit import toml
 from training_tools import PAIR, SOAP, configuration, isolated, toy_frames, write_frames
 
 from soapgap.errors import HostError, InputError
-from soapgap.parallel import start_ranks
 from soapgap.potential import Potential
+from soapgap.ranks import start_ranks
 from soapgap.training import fit
 from soapgap.training.config import read_config
 from soapgap.training.dataset import read_dataset
@@ -27,7 +27,7 @@ from soapgap.training.prior import regulariser
 from soapgap.training.problem import pose
 from soapgap.training.progress import Reporter
 from soapgap.training.solve import StreamingQR
-from soapgap.training.sparse_points import make_kernels
+from soapgap.training.sparse.points import make_kernels
 from soapgap.training.state import load_state
 from soapgap.training.usage import as_bytes
 

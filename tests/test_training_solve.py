@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from soapgap.training.ordered_map import ordered_map
 from soapgap.training.prior import regulariser
 from soapgap.training.solve import StreamingQR
-from soapgap.training.sparsify import farthest_points, leverage_scores, select, unique_rows
+from soapgap.training.sparse.select import farthest_points, leverage_scores, select, unique_rows
 from soapgap.training.state import FitState, identity, load_state, pack, unpack
 
 

@@ -12,9 +12,9 @@ from soapgap.training.config import read_config
 from soapgap.training.dataset import read_dataset
 from soapgap.training.environments import shortest_distances
 from soapgap.training.progress import Reporter
-from soapgap.training.sparse_points import make_kernels, plan_kernels
-from soapgap.training.sparsify import farthest_points, leverage_scores, principal_basis, select
-from soapgap.training.sparsify_cholesky import pivots, polynomial
+from soapgap.training.sparse.points import make_kernels, plan_kernels
+from soapgap.training.sparse.select import farthest_points, leverage_scores, principal_basis, select
+from soapgap.training.sparse.select_cholesky import pivots, polynomial
 
 KINDS = ("bulk", "liquid", "slab")
 

@@ -9,7 +9,7 @@ from soapgap.errors import InputError
 from soapgap.model import Model
 from soapgap.neighbours import neighbour_arrays
 from soapgap.training.baseline import baseline_terms, dimer_scan, switch, switch_radii, zbl, zbl_term
-from soapgap.training.config_baseline import BaselineConfig, PairRadii
+from soapgap.training.config.baseline import BaselineConfig, PairRadii
 from soapgap.training.pair_kernel import PairKernel, sparse_grid
 
 SPECIES = ["C", "Si"]

@@ -191,6 +191,6 @@ def test_an_interrupted_fit_goes_on(data, tmp_path, monkeypatch):
     assert not state.complete
     assert state.n_done == 18
     with monkeypatch.context() as patch:
-        patch.setattr("soapgap.training.sparse_points.choose_triplets", None)  # would fail if they were chosen anew
+        patch.setattr("soapgap.training.sparse.points.choose_triplets", None)  # would fail if they were chosen anew
         fit(config, quiet=True, threads=1)
     assert (tmp_path / "model.safetensors").read_bytes() == whole

@@ -265,7 +265,7 @@ def test_named_species_and_methods(tmp_path):
 
 def test_a_pool_that_is_drawn(tmp_path, monkeypatch):
     """More triplets than are kept: sparse points are some of them, whatever the number of threads."""
-    monkeypatch.setattr("soapgap.training.triplet_points.POOL_TRIPLETS", 60)
+    monkeypatch.setattr("soapgap.training.sparse.triplet_points.POOL_TRIPLETS", 60)
     term = DISTANCES | {"species": ["Si", "Si", "C"], "n_sparse": 20}
     frames = toy_frames(3, seed=4, species=("Si", "C"))
     kind = TripletKind(False, ("C", "Si", "Si"), term["cutoff"], term["cutoff_transition_width"])

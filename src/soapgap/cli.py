@@ -87,12 +87,12 @@ def _register_rooms():
     from soapgap.demo.command import demo
     from soapgap.ipi.command import drive
     from soapgap.lammps import doctor_command
-    from soapgap.training.check_command import check
+    from soapgap.training.check.command import check
     from soapgap.training.command import fit
-    from soapgap.training.gap_fit_command import gap_fit
-    from soapgap.training.report_command import report
-    from soapgap.training.sparse_map_command import sparse_map
-    from soapgap.training.tune_command import tune
+    from soapgap.training.gap_fit.command import gap_fit
+    from soapgap.training.report.command import report
+    from soapgap.training.sparse.map_command import sparse_map
+    from soapgap.training.tune.command import tune
 
     app.command()(fit)
     app.command()(check)

@@ -38,7 +38,7 @@ def print_info(path) -> None:
         console.print(line, soft_wrap=True)
     errors = provenance.get("errors")
     if errors:
-        from soapgap.training.report import error_table
+        from soapgap.training.report.summary import error_table
 
         console.print(error_table(errors))
     if "config" in provenance:

@@ -11,11 +11,9 @@ from soapgap.errors import InputError
 from soapgap.external import External
 from soapgap.model import Model
 from soapgap.neighbours import NeighbourCache
+from soapgap.ranks import under_launcher
 
 __all__ = ["Potential", "Result", "default_threads"]
-
-#: Set by the MPI launchers of MPICH, Open MPI, Slurm and Intel MPI in every rank.
-_MPI_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")
 
 
 def default_threads() -> int:
@@ -23,7 +21,7 @@ def default_threads() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if asked.isdigit() and int(asked) > 0:
         return int(asked)
-    if any(name in os.environ for name in _MPI_SIZE_VARIABLES):
+    if under_launcher():
         return 1
     return len(os.sched_getaffinity(0))
 

@@ -24,7 +24,7 @@ from soapgap.errors import InputError
 from soapgap.external import External
 from soapgap.model import Model, PairTerm, RadialTable
 from soapgap.neighbours import NeighbourArrays
-from soapgap.training.config_baseline import BaselineConfig
+from soapgap.training.config.baseline import BaselineConfig
 from soapgap.training.curvature import model_curvatures
 from soapgap.training.dataset import Structure
 from soapgap.training.environments import neighbours_of

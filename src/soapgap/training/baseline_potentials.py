@@ -24,7 +24,7 @@ from soapgap.model import EmbeddingTerm, Model, PairTerm, SoapTerm, TripletTerm
 from soapgap.quip import read_quip
 from soapgap.training.baseline import BaselineValues, baseline_terms, baseline_values, dimer_remark
 from soapgap.training.config import FitConfig
-from soapgap.training.config_baseline import BaselineConfig
+from soapgap.training.config.baseline import BaselineConfig
 from soapgap.training.curvature import central_differences
 from soapgap.training.dataset import Structure
 from soapgap.training.progress import Reporter

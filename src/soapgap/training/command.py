@@ -22,7 +22,7 @@ def fit(
     add_to: Annotated[Path | None, typer.Option(help="Model file of an earlier fit, to whose data these are added.")] = None,
 ) -> None:
     """Train a model: data in, model, errors and plots out. Under mpiexec the work is shared out among the ranks."""
-    from soapgap.parallel import start_ranks
+    from soapgap.ranks import start_ranks
     from soapgap.training.fit import fit as run
 
     try:

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from soapgap.model import Model
-from soapgap.parallel import Ranks
+from soapgap.ranks import Ranks
 from soapgap.training.dataset import Structure
 from soapgap.training.validate import Comparison, compare
 

@@ -16,7 +16,7 @@ from ase.data import atomic_numbers
 from ase.io import iread
 
 from soapgap.errors import InputError
-from soapgap.training.config_data import DataConfig, DataFile, as_files
+from soapgap.training.config.data import DataConfig, DataFile, as_files
 from soapgap.training.observations import curvatures, local_energies, lookup, numbers, overrides
 from soapgap.training.virials import as_tensor, check_signs
 from soapgap.xyz import refuse_hidden_frames

@@ -15,9 +15,9 @@ from soapgap.training.design import DesignMatrix
 from soapgap.training.kernels import rows_evaluator
 from soapgap.training.problem import Problem
 from soapgap.training.solve import StreamingQR
-from soapgap.training.sparse_points import Plan, PlannedPair
+from soapgap.training.sparse.points import Plan, PlannedPair
+from soapgap.training.sparse.triplet_points import PlannedTriplet
 from soapgap.training.triplet_kernel import BLOCK, N_BLOCKS
-from soapgap.training.triplet_points import PlannedTriplet
 from soapgap.training.usage import peak_bytes, size
 
 BLOCK_ROWS = (1024, 512, 256, 128, 64)

@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 
 import soapgap
 from soapgap.errors import InputError
-from soapgap.parallel import Ranks
 from soapgap.potential import Potential, Result, default_threads
+from soapgap.ranks import Ranks
 from soapgap.training.assemble import assemble, reduced, solve
 from soapgap.training.baseline_potentials import outside_values, remainder, restored
 from soapgap.training.config import read_config
@@ -23,9 +23,9 @@ from soapgap.training.factorise import Checkpoints, factorise
 from soapgap.training.prior import make_prior
 from soapgap.training.problem import Problem, pool_bytes, pose
 from soapgap.training.progress import Reporter
-from soapgap.training.report import error_table
+from soapgap.training.report.summary import error_table
 from soapgap.training.solve import StreamingQR
-from soapgap.training.sparse_points import make_kernels
+from soapgap.training.sparse.points import make_kernels
 from soapgap.training.usage import as_bytes
 from soapgap.training.validate import compare, errors
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from soapgap.parallel import Ranks
+from soapgap.ranks import Ranks
 from soapgap.training.design import DesignMatrix, partition
 from soapgap.training.kernels import Kernel, rows_evaluator
 from soapgap.training.prior import Prior

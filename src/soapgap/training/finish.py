@@ -11,15 +11,15 @@ from soapgap.errors import InputError, SoapGAPError
 from soapgap.external import lammps_lines
 from soapgap.files import write_atomically
 from soapgap.model import Model
-from soapgap.training import report
 from soapgap.training.baseline import dimer_scan, switch_radii
 from soapgap.training.dataset import Dataset
 from soapgap.training.kernels import Kernel
 from soapgap.training.problem import Problem
 from soapgap.training.progress import Reporter
-from soapgap.training.report_file import ReportInput, write_report
-from soapgap.training.report_tuning import read_tuning
-from soapgap.training.sparse_map import draw_sparse_map, sparse_map
+from soapgap.training.report import summary
+from soapgap.training.report.file import ReportInput, write_report
+from soapgap.training.report.tuning import read_tuning
+from soapgap.training.sparse.map import draw_sparse_map, sparse_map
 from soapgap.training.state import FitState
 from soapgap.training.validate import Comparison, virial_sign_is_suspect
 
@@ -69,7 +69,7 @@ def write_companions(result: FitResult, problem: Problem, comparisons: Compariso
     files = result.files
     for path in (files.report, files.report_data):  # of an older fit
         path.unlink(missing_ok=True)
-    _write(files.errors, lambda: report.write_errors(files.errors, result.errors, problem.training_data), say)
+    _write(files.errors, lambda: summary.write_errors(files.errors, result.errors, problem.training_data), say)
     _write(files.parity, lambda: _plot(files.parity, comparisons, say), say)
     _write(files.state, lambda: state.save(files.state), say)
     if result.model.external:
@@ -81,7 +81,7 @@ def write_companions(result: FitResult, problem: Problem, comparisons: Compariso
 
 def tell(result: FitResult, output: str, say: Reporter) -> None:
     """The table of errors, what took how long, and where everything is."""
-    say.show(report.error_table(result.errors))
+    say.show(summary.error_table(result.errors))
     say.line("seconds: " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in result.seconds.items()))
     beside = ", ".join(path.name for path in result.files.companions) or "nothing"
     say.line(f"model: {output} (beside it {beside})")
@@ -131,6 +131,6 @@ def _write(path: Path, write: Callable[[], None], say: Reporter) -> None:
 
 def _plot(path: Path, comparisons: Comparisons, say: Reporter) -> None:
     try:
-        report.write_parity_plots(path, comparisons)
+        summary.write_parity_plots(path, comparisons)
     except ImportError:
         say.line("no parity plots: matplotlib is not installed (pip install 'soapgap[plot]')")

@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from soapgap.errors import InputError
 from soapgap.model import Model
-from soapgap.parallel import Ranks, start_ranks
 from soapgap.potential import default_threads
+from soapgap.ranks import Ranks, start_ranks
 from soapgap.training.assemble import assemble, reduced, solve
 from soapgap.training.baseline_potentials import outside_values, remainder, restored
 from soapgap.training.compare_shares import compare_together
@@ -35,7 +35,7 @@ from soapgap.training.prior import make_prior
 from soapgap.training.problem import pool_bytes, pose, read_test, sparse_files
 from soapgap.training.progress import Reporter, clock
 from soapgap.training.solve import StreamingQR
-from soapgap.training.sparse_points import make_kernels
+from soapgap.training.sparse.points import make_kernels
 from soapgap.training.state import FitState, find_state, pack, unpack
 from soapgap.training.usage import as_bytes, available_memory, peak_bytes, size
 from soapgap.training.validate import errors

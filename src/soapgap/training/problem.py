@@ -21,7 +21,7 @@ from soapgap.training.e0 import atom_energies
 from soapgap.training.environments import POOL_BYTES, shortest_distances
 from soapgap.training.noise import sigmas, unused_types
 from soapgap.training.progress import Reporter
-from soapgap.training.sparse_points import Plan, plan_kernels
+from soapgap.training.sparse.points import Plan, plan_kernels
 from soapgap.training.state import identity
 from soapgap.training.usage import peak_bytes
 

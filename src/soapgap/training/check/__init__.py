@@ -1,0 +1,1 @@
+"""`soapgap check`: what is wrong with training data."""

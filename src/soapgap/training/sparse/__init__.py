@@ -1,0 +1,1 @@
+"""Sparse points: which environments, pairs and triplets the kernels of a fit stand on."""

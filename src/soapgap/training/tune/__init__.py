@@ -1,0 +1,1 @@
+"""`soapgap tune`: settings from the training data alone."""
