@@ -42,6 +42,7 @@ cdef class Evaluator:
     cdef readonly int n_threads
     cdef readonly bint shares_energy
     cdef readonly bint needs_order
+    cdef readonly bint whole_structure
     cdef readonly str metadata
     cdef tuple centre_of_term, shape_of_term, n_sparse_of_term
 
@@ -63,6 +64,7 @@ cdef class Evaluator:
         self.n_terms = self.model.n_terms()
         self.shares_energy = self.model.shares_energy()
         self.needs_order = self.model.needs_order()
+        self.whole_structure = self.model.whole_structure()
         self.metadata = self.model.metadata().decode()
         terms = json.loads(self.metadata)["terms"]
         self.centre_of_term = tuple(self.species.index(t["centre"]) if t["kind"] == "soap" else None for t in terms)

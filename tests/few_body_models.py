@@ -154,3 +154,16 @@ def make_channels_model(n_sparse: int = 8) -> Model:
         term.sparse_points = rows[rng.choice(len(rows), n_sparse, replace=False)]
         term.weights = rng.normal(size=(1, n_sparse))
     return Model(SPECIES, E0, terms, {"command": "tests/few_body_models.py"})
+
+
+@functools.cache
+def make_average_model() -> Model:
+    """One descriptor of the whole structure: both species' centres are summed before x is made."""
+    rng = np.random.default_rng(20251123)
+    plain = [(2 * l + 1) ** -0.5 for l in range(4)]
+    terms = [_blank_soap_term(s, SPECIES, Channels([0, 1], 2, plain, average=0), 2.0) for s in SPECIES]
+    points = np.abs(rng.normal(size=(3, terms[0].n_features)))
+    weights = rng.normal(size=(1, 3))
+    for term in terms:
+        term.sparse_points, term.weights = points, weights
+    return Model(SPECIES, E0, terms, {"command": "tests/few_body_models.py"})

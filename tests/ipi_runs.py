@@ -24,9 +24,7 @@ INPUT = """<simulation verbosity="low" safe_stride="1000000">
  </output>
  <total_steps>{steps}</total_steps>
  <prng><seed>11</seed></prng>
- <ffsocket name="soapgap" mode="{mode}" pbc="false">
-  <address>{address}</address><port>{port}</port><consolidate_messages>{consolidate}</consolidate_messages>{options}
- </ffsocket>
+ {forcefield}
  <system>
   <initialize nbeads="{beads}">
    <file mode="xyz">start.xyz</file><velocities mode="thermal" units="kelvin">{temperature}</velocities>
@@ -39,8 +37,12 @@ INPUT = """<simulation verbosity="low" safe_stride="1000000">
  </system>
 </simulation>
 """
+SOCKET = """<ffsocket name="soapgap" mode="{mode}" pbc="false">
+  <address>{address}</address><port>{port}</port><consolidate_messages>{consolidate}</consolidate_messages>{options}
+ </ffsocket>"""
 THERMOSTAT = '<thermostat mode="{}"><tau units="femtosecond">50</tau></thermostat>'
 DEFAULTS = {
+    "forcefield": SOCKET,
     "steps": 20,
     "mode": "unix",
     "address": "run",
@@ -162,6 +164,7 @@ def ipi_running(folder, atoms, whole=False, **settings):
     settings = DEFAULTS | settings
     if settings["mode"] == "inet":
         settings |= {"address": "127.0.0.1", "port": free_port()}
+    settings["forcefield"] = settings["forcefield"].format(**settings)
     lines = [
         f"{symbol} {x:.12f} {y:.12f} {z:.12f}" for symbol, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True)
     ]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,19 @@ class Toy:
         result = Result(float(energies.sum()), energies, -x, -x.T @ x + 0.1 * np.triu(np.ones((3, 3))))
         if self.spoil is not None and len(self.frames) > 1:  # not the warm-up
             self.spoil(result)
+        return result
+
+
+class Slow(Toy):
+    """A Toy that takes its time, but for the warm-up; can be sent to another process."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def compute(self, atoms):
+        result = super().compute(atoms)
+        time.sleep(self.seconds if len(self.frames) > 1 else 0.0)
         return result
 
 
@@ -92,6 +106,30 @@ def posdata_bytes(cell, positions):
         + struct.pack("=i", len(positions))
         + struct.pack(f"={positions.size}d", *positions.ravel())
     )
+
+
+def batch_bytes(cells, frames):
+    """POSDATA for a batch of cells (rows) and positions in Angstrom: one count, all cells, all positions."""
+    data = header("POSDATA") + struct.pack("=i", len(frames[0]))
+    for cell in cells:
+        h = np.array(cell).T / BOHR
+        data += np.concatenate([h.ravel(), np.linalg.inv(h).ravel()]).tobytes()
+    return data + b"".join((np.array(x) / BOHR).tobytes() for x in frames)
+
+
+def check_batch_answer(data, frames):
+    """Compares the answer to a batch with the ones made by hand for each frame."""
+    n_frames, n = len(frames), len(frames[0])
+    assert data[:12] == header("FORCEREADY")
+    energies, data = np.frombuffer(data[12:12 + 8 * n_frames]), data[12 + 8 * n_frames:]
+    assert struct.unpack("=i", data[:4]) == (n,)
+    assert len(data) == 4 + n_frames * (24 * n + 72 + 4)
+    forces = np.frombuffer(data[4:4 + 24 * n * n_frames]).reshape(n_frames, -1)
+    virials = np.frombuffer(data[4 + 24 * n * n_frames:-4 * n_frames]).reshape(n_frames, -1)
+    assert data[-4 * n_frames:] == bytes(4 * n_frames)  # no extras
+    for k, positions in enumerate(frames):
+        got = np.concatenate([energies[k:k + 1], forces[k], virials[k]])
+        np.testing.assert_allclose(got, expected_bytes(positions)[1], rtol=3e-9, atol=1e-12)
 
 
 def expected_bytes(positions):
@@ -165,6 +203,10 @@ class Server:
     def answer(self, n_atoms):
         """Reads FORCEREADY...: the raw bytes."""
         return self.read(12 + 8 + 4 + 24 * n_atoms + 72 + 4)
+
+    def batch_answer(self, n_frames, n_atoms):
+        """Reads FORCEREADY... of a batch without extras: the raw bytes."""
+        return self.read(12 + 4 + n_frames * (8 + 24 * n_atoms + 72 + 4))
 
     def exit(self):
         """Ends as i-PI does: EXIT, then the end of the stream."""

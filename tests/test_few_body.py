@@ -53,7 +53,7 @@ def frames_of(term, seed):
 
 
 def arrays_of(evaluator, atoms):
-    return neighbour_arrays(atoms, evaluator.cutoff, evaluator.species, evaluator.needs_order)
+    return neighbour_arrays(atoms, evaluator.cutoff, evaluator.species)
 
 
 def run(evaluator, atoms):

@@ -121,7 +121,7 @@ def test_shares_and_order_of_neighbours(tmp_path, make, case, ranks):
         assert_agrees(few_bodies, what, getattr(got, what), getattr(expected, what))
     assert_agrees(few_bodies, "virial", got.virial, [expected.virial[a, b] for a, b in VOIGT])
     assert_agrees(few_bodies, "sum of energies", got.energies.sum(), got.energy)
-    nb = neighbour_arrays(atoms, CUTOFF, SPECIES, ordered=True)
+    nb = neighbour_arrays(atoms, CUTOFF, SPECIES)
     unshared = evaluator.evaluate(nb)[0]
     if len(atoms) > 2 or make is make_few_body_model:  # the cell's only Si shares with its own images
         assert np.abs(unshared - expected.energies).max() > 1e-3

@@ -1,4 +1,4 @@
-"""The command line: `soapgap fit | check | tune | report | gap-fit | evaluate | info | compile | convert | drive | demo`.
+"""The command line: `soapgap fit | check | tune | report | evaluate | convert | drive | ipi-input | ipi-run | demo | ...`.
 
 Every command is a thin door: it imports its room when it is called, so that `soapgap --help` is quick. What a user did
 wrong is one line on standard error and exit status 2; everything else that escapes is a defect and shows its traceback.
@@ -86,6 +86,8 @@ def convert(source: Annotated[Path, typer.Argument(help="A potential of QUIP (.x
 def _register_rooms():
     from soapgap.demo.command import demo
     from soapgap.ipi.command import drive
+    from soapgap.ipi.input_command import ipi_input
+    from soapgap.ipi.pes_command import ipi_pes_path
     from soapgap.lammps import doctor_command
     from soapgap.training.check.command import check
     from soapgap.training.command import fit
@@ -101,6 +103,8 @@ def _register_rooms():
     app.command(name="gap-fit", context_settings={"ignore_unknown_options": True})(gap_fit)
     app.command(name="sparse-map")(sparse_map)
     app.command()(drive)
+    app.command(name="ipi-input")(ipi_input)
+    app.command(name="ipi-pes-path")(ipi_pes_path)
     app.command(name="doctor")(doctor_command)
     app.command()(demo)
 

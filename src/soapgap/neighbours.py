@@ -11,12 +11,15 @@ from vesin import NeighborList
 
 from soapgap.errors import InputError
 
-__all__ = ["NeighbourArrays", "NeighbourCache", "neighbour_arrays"]
+__all__ = ["NeighbourArrays", "complete_box", "concatenate", "find_pairs", "neighbour_arrays", "species_indices"]
 
 
 @dataclass
 class NeighbourArrays:
     """A full neighbour list in compressed rows: every atom is a centre, every periodic image a neighbour of its own.
+
+    The neighbours of a centre stand in the order of their atoms, then of their cells. So the same pairs give the same bits,
+    whenever and wherever the list was made; some models need that order (`needs_order`).
 
     Attributes
     ----------
@@ -30,6 +33,8 @@ class NeighbourArrays:
         The atom that the neighbour is an image of, and its species.
     vectors : ndarray, float64, shape (n_pairs, 3)
         r_ij = r_j - r_i in Angstrom.
+    shift : ndarray, int64, shape (n_pairs, 3), or None
+        Lattice vectors between the two atoms as they are given: r_ij = r_j - r_i + shift . cell.
     n_atoms : int
     """
 
@@ -40,6 +45,7 @@ class NeighbourArrays:
     neighbour_species: np.ndarray
     vectors: np.ndarray
     n_atoms: int
+    shift: np.ndarray | None = None
 
 
 def species_indices(atoms: Atoms, species: Sequence[str]) -> np.ndarray:
@@ -61,25 +67,74 @@ def species_indices(atoms: Atoms, species: Sequence[str]) -> np.ndarray:
     return indices
 
 
-def _periodic_pairs(atoms: Atoms, cutoff: float, ordered: bool):
-    """Centre, neighbour and translation of all pairs within the cutoff, sorted by centre; if `ordered`, also within it."""
-    positions, cell = atoms.positions, atoms.cell.array
-    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
-        raise InputError("the structure has a position or cell vector that is not finite: expected numbers in Angstrom; "
-                         "check where the structure comes from")
-    pbc = np.asarray(atoms.pbc, dtype=bool)
+def complete_box(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """The cell with vectors of length 1, normal to the others, in directions that are not periodic.
+
+    Raises
+    ------
+    InputError
+        If the vectors of the periodic directions are missing, dependent or not finite.
+    """
+    if not np.isfinite(cell).all():
+        raise InputError(f"the cell {cell.tolist()} is not finite: expected numbers in Angstrom; check where the structure "
+                         "comes from")
     if pbc.any() and np.linalg.matrix_rank(cell[pbc]) < pbc.sum():
         raise InputError(f"periodic along {pbc.tolist()} but the cell is {cell.tolist()}: give a cell vector for every "
                          "periodic direction, or set pbc to False there")
-    box = complete_cell(np.where(pbc[:, None], cell, 0.0)) if not pbc.all() else cell
-    positions = _without_wide_gaps(positions, box[~pbc], cutoff)
-    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
-    i, j, shift = search.compute(points=positions, box=box, periodic=pbc, quantities="ijS")
-    if ordered:
-        order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], j, i))
-        i, j, shift = i[order], j[order], shift[order]
-    # not shift @ box: numpy's BLAS would leave its threads spinning for 20 ms, on the cores that the evaluator wants next
-    return i.astype(np.int64), j.astype(np.int64), np.einsum("pk,kx->px", shift.astype(np.float64), box)
+    return complete_cell(np.where(pbc[:, None], cell, 0.0)) if not pbc.all() else cell
+
+
+def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float):
+    """All pairs of atoms within a cutoff, in any cell, wherever the atoms are: they need not lie inside the cell.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (n_atoms, 3)
+        Angstrom.
+    cell : ndarray, shape (3, 3)
+        Rows are lattice vectors; those of directions that are not periodic are not looked at.
+    pbc : sequence of 3 bool
+    cutoff : float
+        Angstrom.
+
+    Returns
+    -------
+    i, j : ndarray, int64, shape (n_pairs,)
+        Every pair occurs in both directions, an atom and its own images too. Sorted by i, j and the image's cell.
+    shift : ndarray, int64, shape (n_pairs, 3)
+        r_ij = r_j - r_i + shift . cell.
+
+    Raises
+    ------
+    InputError
+        A position is not finite, or the cell is unusable.
+    """
+    pbc = np.asarray(pbc, dtype=bool)
+    if not np.isfinite(positions).all():
+        raise InputError("the structure has a position that is not finite: expected numbers in Angstrom; check where the "
+                         "structure comes from")
+    box = complete_box(cell, pbc)
+    # einsum, not @: numpy's BLAS would leave its threads spinning for 20 ms, on the cores that the evaluator wants next
+    home = np.floor(np.einsum("nk,kx->nx", positions, np.linalg.inv(box))) * pbc
+    wrapped = positions - np.einsum("nk,kx->nx", home, box)
+    search = NeighborList(cutoff=cutoff, full_list=True, sorted=False, n_threads=1)
+    i, j, shift = search.compute(points=_without_wide_gaps(wrapped, box[~pbc], cutoff), box=box, periodic=pbc,
+                                 quantities="ijS")
+    i, j, shift = i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64)
+    order = _order(i, j, shift, len(positions))
+    i, j = i[order], j[order]
+    home = home.astype(np.int64)
+    return i, j, shift[order] + home[i] - home[j]
+
+
+def _order(i: np.ndarray, j: np.ndarray, shift: np.ndarray, n: int) -> np.ndarray:
+    """What sorts pairs by i, j, shift: one number for all of them, which is ten times faster than sorting by five."""
+    key = i * n + j
+    if len(key):
+        low = shift.min(axis=0)
+        for axis, width in enumerate(shift.max(axis=0) - low + 1):
+            key = key * width + (shift[:, axis] - low[axis])
+    return np.argsort(key)
 
 
 def _without_wide_gaps(positions: np.ndarray, directions: np.ndarray, cutoff: float) -> np.ndarray:
@@ -98,15 +153,7 @@ def _without_wide_gaps(positions: np.ndarray, directions: np.ndarray, cutoff: fl
     return positions
 
 
-def _vectors(positions: np.ndarray, counts: np.ndarray, j: np.ndarray, translation: np.ndarray, out=None) -> np.ndarray:
-    """r_j - r_i + translation; written into `out` if given, because fresh memory costs six times the arithmetic."""
-    out = np.empty((len(j), 3)) if out is None else out
-    np.take(positions, j, axis=0, out=out, mode="clip")  # indices are valid; "raise" would make a copy
-    np.subtract(out, np.repeat(positions, counts, axis=0), out=out)
-    return np.add(out, translation, out=out)
-
-
-def neighbour_arrays(atoms: Atoms, cutoff: float, species: Sequence[str], ordered: bool = False) -> NeighbourArrays:
+def neighbour_arrays(atoms: Atoms, cutoff: float, species: Sequence[str]) -> NeighbourArrays:
     """Full neighbour list of a structure in any cell: triclinic, smaller than the cutoff, partly or not periodic.
 
     Parameters
@@ -116,8 +163,6 @@ def neighbour_arrays(atoms: Atoms, cutoff: float, species: Sequence[str], ordere
         Angstrom.
     species : sequence of str
         Chemical symbols in the model's order.
-    ordered : bool
-        Neighbours of a centre in the order of their atoms, then of their cells (for models that need it, `needs_order`).
 
     Raises
     ------
@@ -125,55 +170,47 @@ def neighbour_arrays(atoms: Atoms, cutoff: float, species: Sequence[str], ordere
         If an element is not in `species`, or a position or cell vector is unusable.
     """
     kinds = species_indices(atoms, species)
-    i, j, translation = _periodic_pairs(atoms, cutoff, ordered)
+    i, j, shift = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
     n = len(atoms)
     offsets = np.zeros(n + 1, dtype=np.int64)
-    counts = np.bincount(i, minlength=n)
-    np.cumsum(counts, out=offsets[1:])
-    arrays = NeighbourArrays(np.arange(n, dtype=np.int64), kinds, offsets, j, kinds[j],
-                             _vectors(atoms.positions, counts, j, translation), n)
-    arrays._counts, arrays._translation = counts, translation
-    return arrays
+    np.cumsum(np.bincount(i, minlength=n), out=offsets[1:])
+    translation = translations(shift, complete_box(atoms.cell.array, np.asarray(atoms.pbc, dtype=bool)))
+    return NeighbourArrays(np.arange(n, dtype=np.int64), kinds, offsets, j, kinds[j],
+                           pair_vectors(atoms.positions, np.diff(offsets), j, translation), n, shift)
 
 
-class NeighbourCache:
-    """A neighbour list with a skin, made anew only when it must be.
+def translations(shift: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """shift . box in Angstrom, shape (n_pairs, 3)."""
+    return np.einsum("pk,kx->px", shift.astype(np.float64), box)
 
-    A list for cutoff + skin stays complete until some atom has moved by more than skin/2 since it was made. It is also
-    dropped when the cell, the periodicity, the species or the number of atoms change.
 
-    Attributes
+def pair_vectors(positions: np.ndarray, counts: np.ndarray, j: np.ndarray, translation: np.ndarray, out=None) -> np.ndarray:
+    """r_j - r_i + translation; written into `out` if given, because fresh memory costs six times the arithmetic.
+
+    Parameters
     ----------
-    n_built : int
-        How often a list was made.
+    positions : ndarray, shape (n_atoms, 3)
+    counts : ndarray, shape (n_atoms,)
+        Number of neighbours of each atom.
+    j, translation : ndarray, shapes (n_pairs,) and (n_pairs, 3)
     """
+    out = np.empty((len(j), 3)) if out is None else out
+    np.take(positions, j, axis=0, out=out, mode="clip")  # indices are valid; "raise" would make a copy
+    np.subtract(out, np.repeat(positions, counts, axis=0), out=out)
+    return np.add(out, translation, out=out)
 
-    def __init__(self, cutoff: float, species: Sequence[str], skin: float, ordered: bool = False):
-        self.cutoff, self.species, self.skin, self.ordered = cutoff, tuple(species), skin, ordered
-        self.n_built = 0
-        self._arrays = None
 
-    def update(self, atoms: Atoms) -> NeighbourArrays:
-        """The neighbours of `atoms`, with current vectors (pairs beyond the cutoff may be among them).
+def concatenate(parts: Sequence[NeighbourArrays]) -> NeighbourArrays:
+    """Several structures as one, side by side and out of reach of each other; atoms are numbered through."""
+    if len(parts) == 1:
+        return parts[0]
+    atoms = np.cumsum([0, *(part.n_atoms for part in parts)])
+    pairs = np.cumsum([0, *(len(part.neighbour_atom) for part in parts)])
 
-        The next call may overwrite the arrays that this one returns.
-        """
-        if not self._still_valid(atoms):
-            self._arrays = neighbour_arrays(atoms, self.cutoff + self.skin, self.species, self.ordered)
-            self._positions, self._cell = atoms.positions.copy(), atoms.cell.array.copy()
-            self._pbc, self._numbers = atoms.pbc.copy(), atoms.numbers.copy()
-            self.n_built += 1
-        else:
-            a = self._arrays
-            _vectors(atoms.positions, a._counts, a.neighbour_atom, a._translation, out=a.vectors)
-        return self._arrays
+    def joined(name, steps=None):
+        arrays = [getattr(part, name) for part in parts]
+        return np.concatenate(arrays if steps is None else [a + s for a, s in zip(arrays, steps[:-1], strict=True)])
 
-    def _still_valid(self, atoms: Atoms) -> bool:
-        if self._arrays is None or self.skin <= 0.0 or len(atoms) != len(self._numbers):
-            return False
-        if not (np.array_equal(atoms.numbers, self._numbers) and np.array_equal(atoms.pbc, self._pbc)
-                and np.array_equal(atoms.cell.array, self._cell)):
-            return False
-        moved = atoms.positions - self._positions
-        # not (x <= limit): a position that is not a number also ends the list's life
-        return bool(np.einsum("ij,ij->i", moved, moved).max(initial=0.0) <= (0.5 * self.skin) ** 2)
+    offsets = np.concatenate([part.offsets[:-1] + s for part, s in zip(parts, pairs[:-1], strict=True)] + [pairs[-1:]])
+    return NeighbourArrays(joined("centre_atom", atoms), joined("centre_species"), offsets, joined("neighbour_atom", atoms),
+                           joined("neighbour_species"), joined("vectors"), int(atoms[-1]))

@@ -1,6 +1,7 @@
 """A model made ready to compute: what the ASE and i-PI hosts share."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from ase import Atoms
 from soapgap.errors import InputError
 from soapgap.external import External
 from soapgap.model import Model
-from soapgap.neighbours import NeighbourCache
+from soapgap.neighbour_cache import NeighbourCache
+from soapgap.neighbours import NeighbourArrays, concatenate
 from soapgap.ranks import under_launcher
 
 __all__ = ["Potential", "Result", "default_threads"]
+
+TOGETHER = 10_000  # atoms; beyond it larger matrix products gain nothing, and arrays of all pairs cost memory
 
 
 def default_threads() -> int:
@@ -48,12 +52,15 @@ class Potential:
     n_threads : int, optional
         Default: see `default_threads`.
     skin : float
-        Angstrom. With a skin the neighbour list of the last structure is kept until it must be renewed.
+        Angstrom. With a skin neighbour lists are kept until they must be renewed.
+    n_lists : int
+        How many of them: one for each of so many structures that take turns (the beads of a ring polymer).
     allow_external : bool
         Whether an external potential of the model may run code of its own; the message of its error says which.
     """
 
-    def __init__(self, model, n_threads: int | None = None, skin: float = 0.0, allow_external: bool = False):
+    def __init__(self, model, n_threads: int | None = None, skin: float = 0.0, allow_external: bool = False,
+                 n_lists: int = 1):
         folders = []
         if not isinstance(model, Model):
             folders = [Path(model).resolve().parent]
@@ -64,7 +71,7 @@ class Potential:
         self.external = External(model.external, model.species, allow_external, folders)
         self.evaluator = model.evaluator(n_threads or default_threads())
         self.species, self.cutoff = self.evaluator.species, self.evaluator.cutoff
-        self.neighbours = NeighbourCache(self.cutoff, self.species, skin, self.evaluator.needs_order)
+        self.neighbours = NeighbourCache(self.cutoff, self.species, skin, n_lists)
 
     def compute(self, atoms: Atoms) -> Result:
         """Evaluate one structure.
@@ -75,14 +82,49 @@ class Potential:
             For elements that the model does not know, positions that are not finite, a periodic direction without a
             cell vector, a structure that an external potential of the model cannot compute.
         """
-        pairs = self.neighbours.update(atoms)
+        return self.compute_batch([atoms])[0]
+
+    def compute_batch(self, frames: Sequence[Atoms]) -> list[Result]:
+        """Evaluate several structures at once, as `compute` does each.
+
+        Small ones go through the evaluator together: its threads share them out, and its matrix products are larger.
+        """
+        results: list[Result] = []
+        # a model of whole structures must not take two for one
+        limit = 0 if self.evaluator.whole_structure else TOGETHER
+        for group in _groups([len(atoms) for atoms in frames], limit):
+            results += self._compute_together(frames[group])
+        return results
+
+    def _compute_together(self, frames: Sequence[Atoms]) -> list[Result]:
+        parts = self.neighbours.update_many(frames)
+        pairs = concatenate(parts)
         shares = np.empty(len(pairs.neighbour_atom)) if self.evaluator.shares_energy else None
         energies, gradients = self.evaluator.evaluate(pairs, shares=shares)
+        results, atom, pair = [], 0, 0
+        for atoms, part in zip(frames, parts, strict=True):
+            own, these = slice(atom, atom + part.n_atoms), slice(pair, pair + len(part.neighbour_atom))
+            result = self._result(part, energies[own], gradients[these], None if shares is None else shares[these])
+            results.append(_added(result, self.external.compute(atoms)) if self.external else result)
+            atom, pair = own.stop, these.stop
+        return results
+
+    def _result(self, pairs: NeighbourArrays, energies, gradients, shares) -> Result:
         if shares is not None:
             energies = energies + np.bincount(pairs.neighbour_atom, weights=shares, minlength=pairs.n_atoms)
         forces, virial = self.evaluator.forces_and_virial(pairs, gradients)
-        result = Result(float(energies.sum()), energies, forces, virial)
-        return _added(result, self.external.compute(atoms)) if self.external else result
+        return Result(float(energies.sum()), energies, forces, virial)
+
+
+def _groups(sizes: Sequence[int], limit: int) -> list[slice]:
+    """Consecutive structures of at most `limit` atoms in all, or single ones."""
+    groups, start, total = [], 0, 0
+    for index, size in enumerate(sizes):
+        if index > start and total + size > limit:
+            groups.append(slice(start, index))
+            start, total = index, 0
+        total += size
+    return [*groups, slice(start, len(sizes))] if len(sizes) else []
 
 
 def _added(own: Result, other) -> Result:

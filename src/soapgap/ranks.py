@@ -65,6 +65,11 @@ class Ranks:
             node.Free()
 
     @property
+    def communicator(self):
+        """The mpi4py communicator; None for one rank without MPI."""
+        return self._comm
+
+    @property
     def is_root(self) -> bool:
         """True on the rank that speaks, decides and writes."""
         return self.rank == 0

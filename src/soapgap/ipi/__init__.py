@@ -6,9 +6,10 @@ i-PI has opened, and answers until i-PI says EXIT. It needs no i-PI installation
 
 from importlib import import_module
 
-_PUBLIC = {"DriveReport": "soapgap.ipi.driver", "LostConnection": "soapgap.ipi.protocol", "drive": "soapgap.ipi.driver"}
+_PUBLIC = {"ComputeDied": "soapgap.ipi.supervise", "DriveReport": "soapgap.ipi.driver",
+           "LostConnection": "soapgap.ipi.connection", "drive": "soapgap.ipi.driver"}
 
-__all__ = ["DriveReport", "LostConnection", "drive"]
+__all__ = ["ComputeDied", "DriveReport", "LostConnection", "drive"]
 
 
 def __getattr__(name):

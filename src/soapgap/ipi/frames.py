@@ -1,8 +1,4 @@
-"""Structures at the door of the i-PI driver: reading one, folding positions, checking the first frame.
-
-i-PI sends neither species nor periodicity, and (unless told ``pbc="true"``) positions that are never wrapped. All of
-that is settled here, so that the model sees ordinary `ase.Atoms`.
-"""
+"""Structures at the door of the i-PI driver: reading the one that names the species, checking the first frame."""
 
 import re
 from itertools import groupby
@@ -96,34 +92,6 @@ def describe_species(atoms: ase.Atoms, limit: int = 6) -> str:
         runs.append(f"{symbol} {first}" if last == first else f"{symbol} {first}-{last}")
         first = last + 1
     return ", ".join(runs[:limit]) + (", ..." if len(runs) > limit else "")
-
-
-class Folding:
-    """Brings positions near the cell by whole lattice vectors, without needless jumps between frames.
-
-    An atom that crosses a face of the cell is not moved to the other side at once (a neighbour list with skin would
-    have to be rebuilt): each atom is put at the image nearest to where it was in the frame before. When one has left
-    the cell by a whole lattice vector, all are wrapped afresh. So fractional coordinates stay in [-1, 2), whatever
-    i-PI sends.
-    """
-
-    def __init__(self, pbc):
-        self.pbc = np.asarray(pbc, bool)
-        self._last: np.ndarray | None = None  # fractional coordinates in the frame before
-
-    def __call__(self, cell: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """New positions [N, 3] for `positions` in `cell` (rows are lattice vectors), folded in periodic directions."""
-        if not self.pbc.any():
-            return positions
-        cell = np.asarray(Cell(cell).complete())  # vectors may be missing in directions that are not periodic
-        fractional = np.linalg.solve(cell.T, positions.T).T
-        shift = np.floor(fractional) if self._last is None else np.rint(fractional - self._last)
-        folded = fractional - shift * self.pbc
-        if self._last is not None and np.any(((folded < -1) | (folded >= 2)) & self.pbc):
-            shift = np.floor(fractional)
-            folded = fractional - shift * self.pbc
-        self._last = folded
-        return positions - (shift * self.pbc) @ cell
 
 
 def check_first_frame(structure: ase.Atoms, cell: np.ndarray, positions: np.ndarray) -> list[str]:

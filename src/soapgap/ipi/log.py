@@ -1,7 +1,9 @@
 """Messages of the i-PI driver: plain lines, or a single live line where the output is a terminal."""
 
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from soapgap.errors import InputError
@@ -23,6 +25,7 @@ class Log:
     def __init__(self, path: str | Path | None = None, every: int = 100, quiet: bool = False):
         self.every = every
         self.quiet = quiet
+        self._lock = threading.RLock()  # clients are threads
         self._file = None
         self._status = None
         self._drawn = 0.0
@@ -36,34 +39,41 @@ class Log:
 
             self._status = Console(highlight=False).status("waiting for i-PI")
 
+    def named(self, name: str) -> "Log | NamedLog":
+        """This log for one of several who write to it; lines then begin with `name`."""
+        return NamedLog(self, name) if name else self
+
     def line(self, text: str) -> None:
         """One line of information."""
-        self._to_file(text)
-        self._stop_live()
-        if not self.quiet:
-            print(text, flush=True)
+        with self._lock:
+            self._to_file(text)
+            self._stop_live()
+            if not self.quiet:
+                _print(text, sys.stdout)
 
     def warning(self, text: str) -> None:
         """One line of warning, to standard error even when quiet."""
-        self._to_file(f"warning: {text}")
-        self._stop_live()
-        print(f"soapgap: warning: {text}", file=sys.stderr, flush=True)
+        with self._lock:
+            self._to_file(f"warning: {text}")
+            self._stop_live()
+            _print(f"soapgap: warning: {text}", sys.stderr)
 
-    def progress(self, frame: int, text) -> None:
-        """``text()`` after frame number `frame`, at the rate that the output can bear."""
-        due = self.every > 0 and frame % self.every == 0
+    def progress(self, before: int, now: int, text: Callable[[], str]) -> None:
+        """``text()`` when the number of frames went from `before` to `now`, at the rate that the output can bear."""
+        due = self.every > 0 and now // self.every > before // self.every
         draw = self._status is not None and time.monotonic() - self._drawn > 0.2
         if not due and not draw:
             return
-        message = text()
-        if due:
-            self._to_file(message)
-        if draw:
-            self._drawn = time.monotonic()
-            self._status.update(message)
-            self._status.start()
-        elif self._status is None and not self.quiet:
-            print(message, flush=True)
+        with self._lock:
+            message = text()
+            if due:
+                self._to_file(message)
+            if draw:
+                self._drawn = time.monotonic()
+                self._status.update(message)
+                self._status.start()
+            elif self._status is None and not self.quiet:
+                _print(message, sys.stdout)
 
     def close(self) -> None:
         """Ends the live line and closes the file."""
@@ -85,3 +95,29 @@ class Log:
         except OSError as error:  # a full disk must not end a simulation for the sake of its log
             self._file = None
             self.warning(f"the log file is given up: {error.strerror}")
+
+
+class NamedLog:
+    """A `Log` whose lines say from whom they are."""
+
+    def __init__(self, log: Log, name: str):
+        self.log, self.name, self.every = log, name, log.every
+
+    def line(self, text: str) -> None:
+        """See `Log.line`."""
+        self.log.line(self.name + text)
+
+    def warning(self, text: str) -> None:
+        """See `Log.warning`."""
+        self.log.warning(self.name + text)
+
+    def progress(self, before: int, now: int, text: Callable[[], str]) -> None:
+        """See `Log.progress`."""
+        self.log.progress(before, now, lambda: self.name + text())
+
+
+def _print(text: str, stream) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        pass  # nobody reads any more (a launcher that died); i-PI must still be served, or left in good order

@@ -59,7 +59,7 @@ def _own_values(potential: Potential, pair: Pair, distances: np.ndarray) -> tupl
     positions[:, :, 0] = 3.0 * potential.cutoff * np.arange(n)[:, None]
     positions[:, 1, 2] = distances
     atoms = Atoms(list(pair) * n, positions.reshape(-1, 3))
-    pairs = neighbour_arrays(atoms, potential.cutoff, potential.species, evaluator.needs_order)
+    pairs = neighbour_arrays(atoms, potential.cutoff, potential.species)
     energies, gradients = evaluator.evaluate(pairs)
     forces, _ = evaluator.forces_and_virial(pairs, gradients)
     isolated = sum(potential.model.e0[symbol] for symbol in pair)

@@ -53,7 +53,7 @@ def measure_speed(model: Model, structures: Sequence[Structure]) -> dict[str, An
     n, runs = len(atoms), []
     with threadpool_limits(1):
         start = time.perf_counter()
-        pairs = neighbour_arrays(atoms, potential.cutoff, potential.species, potential.evaluator.needs_order)
+        pairs = neighbour_arrays(atoms, potential.cutoff, potential.species)
         listing = time.perf_counter() - start
         potential.compute(atoms)  # makes the list and the buffers
         first = time.perf_counter()

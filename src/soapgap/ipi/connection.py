@@ -1,0 +1,151 @@
+"""One connected socket to i-PI: exact reads, whole writes, and an end that i-PI survives."""
+
+import socket
+import time
+from collections.abc import Callable
+
+from soapgap.errors import HostError
+
+__all__ = ["CLOSED", "STOPPED", "Connection", "LostConnection"]
+
+HEADER_LENGTH = 12
+POLL = 0.25  # seconds between looks at the stop flag while idle
+STALL = 60.0  # seconds of silence in the middle of a message after which the connection counts as lost
+CLOSED, STOPPED = "closed", "stopped"  # instead of a header (lower case: never one)
+
+
+class LostConnection(HostError):
+    """The connection broke, or the bytes on it were not i-PI's protocol; the command line exits with status 3."""
+
+
+class Connection:
+    """Exact reads and whole writes on one connected socket.
+
+    Parameters
+    ----------
+    sock : socket.socket
+        Connected stream socket; closed by `leave`.
+    stall : float
+        Seconds without a byte, in the middle of a message, after which `LostConnection` is raised.
+    """
+
+    def __init__(self, sock: socket.socket, stall: float = STALL):
+        self.sock = sock
+        self.stall = stall
+        self._ahead = bytearray()  # what has arrived and was not asked for yet
+        self._ended = False
+        self._broken: OSError | None = None
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            # Without NODELAY small replies wait for Nagle's timer (44 ms per frame was measured); KEEPALIVE notices a
+            # server machine that went away while we wait for the next frame.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def fileno(self) -> int:
+        """Of the socket, for `select`."""
+        return self.sock.fileno()
+
+    def pump(self) -> bool:
+        """Takes in what has arrived, without waiting; False once the server has closed.
+
+        A driver that computes keeps reading, so that nothing is unread should it have to leave, and so that it notices
+        a server that has gone.
+        """
+        self.sock.settimeout(0.0)
+        while not self._ended:
+            try:
+                data = self.sock.recv(65536)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                self._broken, self._ended = error, True
+            else:
+                self._ahead += data
+                self._ended = not data
+        return not self._ended
+
+    def header(self, stop: Callable[[], bool] | None = None) -> str:
+        """Waits, for ever if need be, for the next header and returns it stripped.
+
+        Returns `CLOSED` if the server closed the connection between messages, and `STOPPED` if `stop()` became true
+        while nothing had arrived.
+        """
+        while not self._ahead:
+            if stop is not None and stop():
+                return STOPPED
+            if self._ended:
+                if self._broken is not None:
+                    raise self._lost(f"waiting for a message: {self._broken}")
+                return CLOSED
+            self.sock.settimeout(POLL)
+            try:
+                data = self.sock.recv(HEADER_LENGTH)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise self._lost(f"waiting for a message: {error}") from error
+            self._ahead += data
+            self._ended = not data
+        return self.read(HEADER_LENGTH, "a header").decode("ascii", errors="replace").rstrip()
+
+    def read(self, n: int, what: str) -> bytearray:
+        """Exactly `n` bytes of the message `what`, or `LostConnection`."""
+        got = min(n, len(self._ahead))
+        data = self._ahead[:got]
+        del self._ahead[:got]
+        if got == n:
+            return data
+        data.extend(bytes(n - got))
+        view = memoryview(data)
+        self.sock.settimeout(self.stall)
+        while got < n:
+            if self._ended and self._broken is not None:
+                raise self._lost(f"reading {what}: {got} of {n} bytes, then {self._broken}")
+            try:
+                count = 0 if self._ended else self.sock.recv_into(view[got:])
+            except TimeoutError:
+                raise self._lost(f"reading {what}: {got} of {n} bytes, then silence for {self.stall:g} s") from None
+            except OSError as error:
+                raise self._lost(f"reading {what}: {got} of {n} bytes, then {error}") from error
+            if count == 0:
+                raise self._lost(f"reading {what}: {got} of {n} bytes, then the end of the stream")
+            got += count
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Sends all of `data`.
+
+        If the server has gone, nothing is raised yet: an EXIT may lie unread before the end of the stream, and then
+        all is well. The next `header` returns it, or raises.
+        """
+        self.sock.settimeout(self.stall)
+        try:
+            self.sock.sendall(data)
+        except TimeoutError:
+            raise self._lost(f"sending: the server took nothing for {self.stall:g} s") from None
+        except OSError as error:
+            self.pump()  # what lies unread is still to be had
+            self._broken, self._ended = self._broken or error, True
+
+    def leave(self, limit: float = 5.0) -> None:
+        """Closes so that i-PI sees a clean end of stream, whatever it is doing.
+
+        Closing a socket with unread bytes (the GETFORCE that follows POSDATA at once) makes the peer's next read fail
+        with "connection reset", which i-PI 3.3 does not survive. So the sending half is closed first, and everything
+        that still comes is read to the end, for at most `limit` seconds. May be called twice.
+        """
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+            end = time.monotonic() + limit
+            while (left := end - time.monotonic()) > 0:
+                self.sock.settimeout(left)
+                if not self.sock.recv(65536):
+                    break
+        except OSError:
+            pass  # the other side has gone already: nothing to be polite to
+        finally:
+            self.sock.close()
+
+    @staticmethod
+    def _lost(what: str) -> LostConnection:
+        return LostConnection(f"the connection to i-PI broke while {what}. See i-PI's own output for the cause")

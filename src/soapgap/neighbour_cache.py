@@ -1,0 +1,133 @@
+"""Neighbour lists that are kept: made with a skin, used as long as they are complete, several of them side by side."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+
+from soapgap.neighbours import NeighbourArrays, complete_box, neighbour_arrays, pair_vectors, translations
+
+__all__ = ["NeighbourCache"]
+
+MEMORY = 1 << 30  # bytes that the lists of one cache may hold together
+
+
+class _KeptList:
+    """A list for cutoff + skin, and the structure that it was made for.
+
+    With x_0, h_0 the positions and cell then and x, h those now, F = h_0^-1 h is how the cell was strained, and d = x - x_0 F
+    (less lattice vectors) how far each atom moved beside that. Two atoms that are not in the list were more than r_c + skin
+    apart; now they are at least sigma_min(F) (r_c + skin) - 2 max |d| apart. While this is r_c or more, nothing is missing.
+    """
+
+    def __init__(self, atoms: Atoms, cutoff: float, skin: float, species: Sequence[str]):
+        self.arrays = neighbour_arrays(atoms, cutoff + skin, species)
+        self.cutoff, self.reach = cutoff, cutoff + skin
+        self.positions, self.numbers, self.pbc = atoms.positions.copy(), atoms.numbers.copy(), np.array(atoms.pbc, bool)
+        self.box = self._now = complete_box(atoms.cell.array.copy(), self.pbc)
+        self._counts = np.diff(self.arrays.offsets)
+        self._translation = translations(self.arrays.shift, self.box)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the arrays that grow with the number of pairs."""
+        a = self.arrays
+        return sum(x.nbytes for x in (a.neighbour_atom, a.neighbour_species, a.vectors, a.shift, self._translation))
+
+    def follow(self, atoms: Atoms) -> bool:
+        """Brings the vectors up to date, or says that the list is no longer complete."""
+        if len(atoms) != len(self.numbers) or not np.array_equal(atoms.numbers, self.numbers):
+            return False
+        if not np.array_equal(atoms.pbc, self.pbc):
+            return False
+        positions, cell = atoms.positions, atoms.cell.array
+        box = self.box if not self.pbc.any() else cell if self.pbc.all() else complete_box(cell, self.pbc)
+        stretch, moved = 1.0, positions - self.positions
+        if not np.array_equal(box, self.box):
+            strain = np.linalg.solve(self.box, box)
+            stretch = np.linalg.svd(strain, compute_uv=False)[-1] if np.isfinite(strain).all() else 0.0
+            moved = positions - np.einsum("nk,kx->nx", self.positions, strain)
+        limit = 0.5 * (stretch * self.reach - self.cutoff)
+        if not limit > 0.0:
+            return False
+        if not _within(moved, limit):  # perhaps only because atoms were put back into the cell
+            if not (self.pbc.any() and np.isfinite(moved).all()):
+                return False
+            jumps = np.rint(np.einsum("nk,kx->nx", moved, np.linalg.inv(box))) * self.pbc
+            if not jumps.any() or not _within(moved - (jumps := np.einsum("nk,kx->nx", jumps, box)), limit):
+                return False
+            positions = positions - jumps
+        if not np.array_equal(box, self._now):
+            self._translation, self._now = translations(self.arrays.shift, box), box.copy()
+        pair_vectors(positions, self._counts, self.arrays.neighbour_atom, self._translation, out=self.arrays.vectors)
+        return True
+
+
+def _within(moved: np.ndarray, limit: float) -> bool:
+    # written so that a position that is not a number is not within anything
+    return bool(np.einsum("ij,ij->i", moved, moved).max(initial=0.0) <= limit**2)
+
+
+class NeighbourCache:
+    """Neighbour lists with a skin, made anew only when they must be.
+
+    A list stays complete until some atom has moved by about skin/2 since it was made; a change of the cell that moves all
+    atoms along takes its part of the skin, lattice vectors do not count. Several lists serve several replicas of a structure,
+    such as the beads of a ring polymer, in any order: each structure takes a list that is complete for it.
+
+    Parameters
+    ----------
+    cutoff, skin : float
+        Angstrom. Without a skin nothing is kept.
+    species : sequence of str
+        Chemical symbols in the model's order.
+    n_lists : int
+        Number of lists that are kept; the one that was not used for longest goes first. They also go when all together hold
+        more than 1 GiB.
+
+    Attributes
+    ----------
+    n_built : int
+        How often a list was made.
+    """
+
+    def __init__(self, cutoff: float, species: Sequence[str], skin: float, n_lists: int = 1):
+        self.cutoff, self.species, self.skin, self.n_lists = cutoff, tuple(species), skin, n_lists
+        self.n_built = 0
+        self._lists: list[_KeptList] = []  # the last used one comes last
+
+    def update(self, atoms: Atoms) -> NeighbourArrays:
+        """The neighbours of `atoms`, with current vectors (pairs beyond the cutoff may be among them).
+
+        The next call may overwrite the arrays that this one returns.
+        """
+        return self.update_many([atoms])[0]
+
+    def update_many(self, frames: Sequence[Atoms]) -> list[NeighbourArrays]:
+        """The neighbours of several structures, each with arrays of its own."""
+        used: list[_KeptList] = []
+        for atoms in frames:
+            used.append(self._find(atoms, used) or self._build(atoms))
+        return [one.arrays for one in used]
+
+    def _find(self, atoms: Atoms, used: list[_KeptList]) -> _KeptList | None:
+        free = [one for one in self._lists if one not in used]
+        # the last one used first (beads close together share it), then the others in the order in which they were used
+        for one in free[-1:] + free[:-1]:
+            if one.follow(atoms):
+                self._lists.remove(one)
+                self._lists.append(one)
+                return one
+        return None
+
+    def _build(self, atoms: Atoms) -> _KeptList:
+        one = _KeptList(atoms, self.cutoff, self.skin, self.species)
+        self.n_built += 1
+        if self.skin > 0.0:
+            self._lists.append(one)
+            while len(self._lists) > 1 and (len(self._lists) > self.n_lists or self._held() > MEMORY):
+                del self._lists[0]
+        return one
+
+    def _held(self) -> int:
+        return sum(one.n_bytes for one in self._lists)
