@@ -3,7 +3,7 @@
 import numpy as np
 from ase.units import Hartree, kB
 
-from soapgap.ipi.input_file import InputSettings, write_input
+from soapgap.ipi.starter.file import InputSettings, write_input
 
 
 def save(path, atoms):

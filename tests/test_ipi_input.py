@@ -17,8 +17,8 @@ from ipi_runs import crystal
 from typer.testing import CliRunner
 
 from soapgap.errors import InputError
-from soapgap.ipi.input_command import ipi_input
-from soapgap.ipi.input_file import (
+from soapgap.ipi.starter.command import ipi_input
+from soapgap.ipi.starter.file import (
     InputSettings,
     default_beads,
     default_timestep,
@@ -26,8 +26,8 @@ from soapgap.ipi.input_file import (
     highest_frequency,
     write_input,
 )
-from soapgap.ipi.input_parts import comment
-from soapgap.ipi.input_start import readable_by_ipi, standard_setting
+from soapgap.ipi.starter.parts import comment
+from soapgap.ipi.starter.start import readable_by_ipi, standard_setting
 
 KINDS = ("nve", "nvt", "pimd", "npt", "npt-pimd", "rpmd")
 MODES = ("unix", "inet", "shm", "ffdirect")

@@ -86,8 +86,10 @@ def convert(source: Annotated[Path, typer.Argument(help="A potential of QUIP (.x
 def _register_rooms():
     from soapgap.demo.command import demo
     from soapgap.ipi.command import drive
-    from soapgap.ipi.input_command import ipi_input
+    from soapgap.ipi.launch.command import CONTEXT as DRIVER_OPTIONS
+    from soapgap.ipi.launch.command import ipi_run
     from soapgap.ipi.pes_command import ipi_pes_path
+    from soapgap.ipi.starter.command import ipi_input
     from soapgap.lammps import doctor_command
     from soapgap.training.check.command import check
     from soapgap.training.command import fit
@@ -104,6 +106,7 @@ def _register_rooms():
     app.command(name="sparse-map")(sparse_map)
     app.command()(drive)
     app.command(name="ipi-input")(ipi_input)
+    app.command(name="ipi-run", context_settings=DRIVER_OPTIONS)(ipi_run)
     app.command(name="ipi-pes-path")(ipi_pes_path)
     app.command(name="doctor")(doctor_command)
     app.command()(demo)

@@ -82,8 +82,8 @@ class NeighbourCache:
     species : sequence of str
         Chemical symbols in the model's order.
     n_lists : int
-        Number of lists that are kept; the one that was not used for longest goes first. They also go when all together hold
-        more than 1 GiB.
+        Number of lists that are kept, or that of the structures last given together, if larger. The one that was not used for
+        longest goes first. They also go when all together hold more than 1 GiB.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class NeighbourCache:
         """The neighbours of several structures, each with arrays of its own."""
         used: list[_KeptList] = []
         for atoms in frames:
-            used.append(self._find(atoms, used) or self._build(atoms))
+            used.append(self._find(atoms, used) or self._build(atoms, max(self.n_lists, len(frames))))
         return [one.arrays for one in used]
 
     def _find(self, atoms: Atoms, used: list[_KeptList]) -> _KeptList | None:
@@ -120,12 +120,12 @@ class NeighbourCache:
                 return one
         return None
 
-    def _build(self, atoms: Atoms) -> _KeptList:
+    def _build(self, atoms: Atoms, n_lists: int) -> _KeptList:
         one = _KeptList(atoms, self.cutoff, self.skin, self.species)
         self.n_built += 1
         if self.skin > 0.0:
             self._lists.append(one)
-            while len(self._lists) > 1 and (len(self._lists) > self.n_lists or self._held() > MEMORY):
+            while len(self._lists) > 1 and (len(self._lists) > n_lists or self._held() > MEMORY):
                 del self._lists[0]
         return one
 

@@ -62,7 +62,7 @@ def ipi_input(
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
     """Write a commented starter input for i-PI that runs as it is, and a start file if i-PI needs one."""
-    from soapgap.ipi.input_file import InputSettings, write_input
+    from soapgap.ipi.starter.file import InputSettings, write_input
 
     settings = InputSettings(
         kind=kind, temperature=temperature, pressure=pressure, beads=beads, frequency=frequency, thermostat=thermostat, gle=gle,

@@ -1,6 +1,6 @@
 """A starter input for i-PI: what is not said is chosen from the structure, and why is said.
 
-`write_input` reads the structure, settles every value (`soapgap.ipi.input_parts.Plan`), and writes the input and, where i-PI
+`write_input` reads the structure, settles every value (`soapgap.ipi.starter.parts.Plan`), and writes the input and, where i-PI
 could not read the structure as it is, the start file beside it.
 """
 
@@ -17,9 +17,9 @@ from ase.units import _amu, _c, _hplanck, _k
 
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
-from soapgap.ipi.input_gle import GLE_SITE, read_gle
-from soapgap.ipi.input_parts import Plan, input_text
-from soapgap.ipi.input_start import as_extended_xyz, read_start, readable_by_ipi, standard_setting
+from soapgap.ipi.starter.gle import GLE_SITE, read_gle
+from soapgap.ipi.starter.parts import Plan, input_text
+from soapgap.ipi.starter.start import as_extended_xyz, read_start, readable_by_ipi, standard_setting
 
 __all__ = ["InputSettings", "default_beads", "default_timestep", "harmonic_deficit", "highest_frequency", "write_input"]
 
@@ -306,7 +306,7 @@ def _settle(s: InputSettings, atoms: ase.Atoms, stem: str, output: Path, start: 
     commands = _commands(s, output.name, address, model, start)
     title = (f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, {kind} at {s.temperature:g} K: written by soapgap ipi-input "
              "for i-PI 3.3.", *(f"{reason[0].upper()}{reason[1:]}." for reason in reasons))
-    pes = str(Path(__file__).resolve().with_name("soapgap_ipi_pes.py"))  # what `soapgap ipi-pes-path` prints
+    pes = str(Path(__file__).resolve().parents[1] / "soapgap_ipi_pes.py")  # what `soapgap ipi-pes-path` prints
     plan = Plan(
         kind=kind, ensemble=ensemble, n_beads=n_beads, temperature=s.temperature, timestep=timestep, n_steps=s.steps,
         pressure=DEFAULT_PRESSURE if s.pressure is None else s.pressure, stride=stride, seed=s.seed, tau=s.tau, gle=gle,

@@ -1,6 +1,6 @@
 """The text of an i-PI input, piece by piece.
 
-Everything here turns settled values (`Plan`) into XML; what the values are is decided in `soapgap.ipi.input_file`.
+Everything here turns settled values (`Plan`) into XML; what the values are is decided in `soapgap.ipi.starter.file`.
 """
 
 import re
@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from soapgap.ipi.input_gle import GLE
+from soapgap.ipi.starter.gle import GLE
 
 __all__ = ["Plan", "comment", "input_text"]
 

@@ -1,0 +1,229 @@
+"""What i-PI and the way to it cost beside the evaluation, and what two clients, threads or ranks gain.
+
+    python benchmarks/ipi_overhead.py [--rounds 5] [--steps 200] [--model FILE] [--skip-scaling]
+
+Overhead: 64 atoms of silicon, 8 beads, one thread. A run's time per step, from the frames' dates in i-PI's own table of
+time, less the bare evaluation of the same beads (`Potential.compute_batch`, kept lists, one after the other or together as
+the route has it), divided by 8. i-PI's own integrator is in it. Rounds are interleaved: in each, the bare evaluation is
+timed beside the runs.
+
+Scaling: 4 beads of 1000 atoms, more than 50 ms each: one client with one thread against two clients, one client with two
+threads, batches, and two MPI ranks; beside them the throughput of two independent processes over that of one, the machine's
+ceiling.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is imported
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+import ipi_runs
+import numpy as np
+from ase.build import bulk
+from common import one_core_environment
+from ipi_runs import THERMOSTAT, ipi_running
+from ipi_tools import process, program
+from rich.console import Console
+from rich.table import Table
+
+from soapgap.potential import Potential
+
+HERE = Path(__file__).resolve().parent
+BEADS = 8
+LONG = 600.0  # seconds; no run takes longer
+BATCH = {"options": f"<batch_size>{BEADS}</batch_size>"}
+PES = HERE.parent / "src" / "soapgap" / "ipi" / "soapgap_ipi_pes.py"
+#: name: settings of i-PI, options of the driver (None: inside i-PI), whether beads are evaluated together
+ROUTES = {
+    "unix socket, one client": ({}, [], False),
+    "unix socket, batch of 8": (BATCH, [], True),
+    "not consolidated": ({"consolidate": "False"}, [], False),
+    "TCP, one client": ({"mode": "inet"}, [], False),
+    "TCP, batch of 8": ({"mode": "inet", **BATCH}, [], True),
+    "shared memory, batch of 8": ({"mode": "shm", **BATCH}, [], True),
+    "inside i-PI": ({}, None, False),
+    "inside i-PI, batch of 8": ({}, None, True),
+}
+
+
+def crystal(side: int):
+    """Rattled diamond silicon."""
+    atoms = bulk("Si", cubic=True, a=5.43) * (side, side, side)
+    atoms.rattle(0.03, seed=1)
+    return atoms
+
+
+def direct(model: Path, together: bool) -> dict:
+    """The forcefield inside i-PI."""
+    text = (f'<ffdirect name="soapgap" pbc="false"><pes>custom</pes><pes_path>{PES}</pes_path>'
+            f"<batch_size>{BEADS if together else 1}</batch_size>"
+            f"<parameters>{{{{model: {model}, structure: start.xyz, threads: 1}}}}</parameters></ffdirect>")
+    return {"forcefield": text}
+
+
+def step_seconds(atoms, model: Path, settings: dict, driver: list[str] | None, steps: int, ranks: int = 1) -> float:
+    """Wall time of a step: of a run of i-PI, its first tenth left out."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run = {"steps": steps, "ensemble": "nvt", "dynamics": THERMOSTAT.format("pile_g"), "temperature": 300, **settings}
+        with ipi_running(folder, atoms, **run) as ipi:
+            if driver is None:
+                return _seconds(ipi, steps)
+            command = [program("soapgap"), "drive", str(model), "start.xyz", "--every", "0", *driver,
+                       *(f"--{key}={value}" for key, value in ipi.where.items())]
+            if ranks > 1:
+                command = [program("mpiexec"), "-n", str(ranks), *command]
+            with process(command, folder, folder / "drive.log", env=one_core_environment()):
+                return _seconds(ipi, steps)
+
+
+def _seconds(ipi, steps: int) -> float:
+    """Waits for the run's end, and measures from a tenth of it on."""
+    first, end, start, begun = steps // 10, time.monotonic() + LONG, None, 0
+    while ipi.running.poll() is None and time.monotonic() < end:
+        done = ipi.steps()
+        if start is None and done >= first:
+            start, begun = time.perf_counter(), done
+        if done >= steps:  # the last line may still be half written: it is not counted
+            return (time.perf_counter() - start) / (done - begun)
+        time.sleep(0.002)
+    raise RuntimeError((ipi.folder / "ipi.log").read_text()[-2000:])
+
+
+def bare_seconds(potential: Potential, beads: list, together: bool, seconds: float = 0.5) -> float:
+    """Evaluation of all beads with kept lists, as `drive` does it: together or one after the other."""
+    n, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        if together:
+            potential.compute_batch(beads)
+        else:
+            for atoms in beads:
+                potential.compute(atoms)
+        n += 1
+    return (time.perf_counter() - start) / n
+
+
+def overhead(model: Path, rounds: int, steps: int, screen: Console) -> None:
+    """The table of routes."""
+    atoms, rng = crystal(2), np.random.default_rng(2)
+    beads = [atoms.copy() for _ in range(BEADS)]
+    for bead in beads:
+        bead.positions += rng.normal(scale=0.03, size=bead.positions.shape)
+    potential = Potential(model, n_threads=1, skin=0.5, n_lists=64)
+    samples = {name: [] for name in ROUTES}
+    for _ in range(rounds):
+        for name, (settings, driver, together) in ROUTES.items():
+            bare = bare_seconds(potential, beads, together)
+            if driver is None:
+                settings = direct(model, together)
+            whole = step_seconds(atoms, model, {"beads": BEADS, **settings},
+                                 None if driver is None else [*driver, "--threads", "1"], steps)
+            samples[name].append((whole, bare))
+    table = Table(title=f"64 atoms, {BEADS} beads, {steps} steps: medians of {rounds} interleaved rounds, ms")
+    for column in ("route", "step", "bare evaluation", "overhead per bead", "lowest", "highest"):
+        table.add_column(column, justify="left" if column == "route" else "right")
+    for name, pairs in samples.items():
+        whole, bare = 1e3 * np.array(pairs).T
+        each = (whole - bare) / BEADS
+        table.add_row(name, *(f"{np.median(x):.2f}" for x in (whole, bare)), f"{np.median(each):.3f}", f"{each.min():.3f}",
+                      f"{each.max():.3f}")
+    screen.print(table)
+
+
+CEILING = """
+import sys, time
+sys.path[:0] = {paths!r}
+from ipi_overhead import crystal
+from soapgap.potential import Potential
+potential, atoms = Potential({model!r}, n_threads=1, skin=0.5), crystal(5)
+potential.compute(atoms)
+print("ready", flush=True)
+for _ in sys.stdin:
+    n, start = 0, time.perf_counter()
+    while time.perf_counter() - start < 3.0:
+        potential.compute(atoms)
+        n += 1
+    print((time.perf_counter() - start) / n, flush=True)
+"""
+
+
+class Independent:
+    """A process that evaluates by itself."""
+
+    def __init__(self, model: Path):
+        code = CEILING.format(paths=[str(HERE), str(HERE.parent / "tests")], model=str(model))
+        self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=one_core_environment())
+        assert self.process.stdout.readline().strip() == "ready"
+
+    def begin(self) -> None:
+        """A sample of three seconds."""
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def seconds(self) -> float:
+        """Of one evaluation in the sample."""
+        return float(self.process.stdout.readline())
+
+
+def scaling(model: Path, rounds: int, screen: Console) -> None:
+    """One against two of everything."""
+    atoms, steps, beads = crystal(5), 30, 4
+    batch = {"options": f"<batch_size>{beads}</batch_size>"}
+    half = {"options": f"<batch_size>{beads // 2}</batch_size>"}
+    one, two = ["--threads", "1"], ["--threads", "2"]
+    cases = {
+        "one client": ({}, one, 1), "two clients": ({}, [*one, "--clients", "2"], 1), "one client, two threads": ({}, two, 1),
+        "batch, one thread": (batch, one, 1), "batch, two threads": (batch, two, 1),
+        "batches of 2, two clients": (half, [*one, "--clients", "2"], 1),
+        "two ranks (atoms)": ({}, one, 2), "batch, two ranks (beads)": (batch, one, 2),
+    }
+    processes = [Independent(model) for _ in range(2)]
+    samples, ceilings, alone = {name: [] for name in cases}, [], []
+    for _ in range(rounds):
+        processes[0].begin()
+        alone.append(processes[0].seconds())
+        for one_process in processes:
+            one_process.begin()
+        ceilings.append(alone[-1] * sum(1.0 / p.seconds() for p in processes))
+        for name, (settings, driver, ranks) in cases.items():
+            samples[name].append(step_seconds(atoms, model, {"beads": beads, **settings}, driver, steps, ranks))
+    for one_process in processes:
+        one_process.process.kill()
+    table = Table(title=f"{len(atoms)} atoms, {beads} beads, one evaluation {1e3 * np.median(alone):.0f} ms; "
+                        f"ceiling {np.median(ceilings):.3f}")
+    for column in ("what", "step, ms", "speed-up", "of the ceiling"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    reference = {False: np.array(samples["one client"]), True: np.array(samples["batch, one thread"])}
+    for name, times in samples.items():
+        ratio = reference["batch" in name] / np.array(times)
+        table.add_row(name, f"{1e3 * np.median(times):.1f}", f"{np.median(ratio):.3f}", f"{np.median(ratio / ceilings):.2f}")
+    screen.print(table)
+
+
+def main() -> None:
+    """Both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=HERE.parent / "examples" / "models" / "si.safetensors")
+    parser.add_argument("--large-model", type=Path, help="model of the second table; default: the same")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--skip-scaling", action="store_true")
+    parser.add_argument("--skip-overhead", action="store_true")
+    options = parser.parse_args()
+    ipi_runs.LIMIT = LONG
+    screen = Console(width=110)
+    if not options.skip_overhead:
+        overhead(options.model.resolve(), options.rounds, options.steps, screen)
+    if not options.skip_scaling:
+        scaling((options.large_model or options.model).resolve(), options.rounds, screen)
+
+
+if __name__ == "__main__":
+    main()

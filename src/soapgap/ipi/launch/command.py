@@ -1,0 +1,91 @@
+"""The command `soapgap ipi-run`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soapgap.errors import InputError
+
+#: For `app.command`: options that are not ours go to the drivers.
+CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+def ipi_run(
+    context: typer.Context,
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Input of i-PI (XML), or a checkpoint such as RESTART.", show_default=False)
+    ],
+    model: Annotated[Path | None, typer.Argument(help="Model file.", show_default=False)] = None,
+    structure: Annotated[
+        Path | None, typer.Argument(help="Species, order and periodic directions, as for soapgap drive.", show_default=False)
+    ] = None,
+    drivers: Annotated[int, typer.Option(min=1, help="Number of drivers.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of each driver.", show_default="OMP_NUM_THREADS, else all cores / DRIVERS"),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where i-PI and the drivers run and write.")] = Path("."),
+    forcefield: Annotated[
+        str | None, typer.Option(help="Name of the <ffsocket> to serve, if INPUT has several.", show_default=False)
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(help="Goes before the unix socket's <address>; i-PI's own is /tmp/ipi_.", show_default="a private folder"),
+    ] = None,
+    limit_seconds: Annotated[
+        float | None, typer.Option(min=1.0, help="Ask i-PI to write RESTART and end after this time.", show_default="none")
+    ] = None,
+) -> None:
+    """Run i-PI together with its drivers, and show progress. Other options after STRUCTURE go to each soapgap drive.
+
+    Exit status: 0 when i-PI did all its steps or was told to end early, 2 for an error before the first step, 3 if i-PI
+    failed, 4 if no driver was left, 130 after Ctrl-C (RESTART is written).
+    """
+    from soapgap.ipi.launch import run_ipi
+
+    for name, path in (("INPUT", source), ("MODEL", model), ("STRUCTURE", structure)):
+        if path is not None and str(path).startswith("-"):
+            raise InputError(f"got {path} as {name}: give the options of the drivers after STRUCTURE")
+    options = context.args
+    if options and not options[0].startswith("-"):
+        raise InputError(f"got the argument {options[0]} after STRUCTURE, expected an option of soapgap drive")
+    report = run_ipi(source, model, structure, drivers=drivers, threads=threads, folder=folder, forcefield=forcefield,
+                     prefix=prefix, limit_seconds=limit_seconds, drive_options=options)
+    words = ["soapgap", "ipi-run", "RESTART", *(str(path) for path in (model, structure) if path is not None)]
+    for name, value, default in (("--drivers", drivers, 1), ("--threads", threads, None), ("--folder", folder, Path(".")),
+                                 ("--forcefield", forcefield, None), ("--prefix", prefix, None)):
+        if value != default:
+            words += [name, str(value)]
+    if report.restart is not None:
+        words[2] = str(folder / report.restart.name)
+    _print(report, folder, shlex.join(words + options))
+    if report.status:
+        raise typer.Exit(report.status)
+
+
+def _print(report, folder: Path, command: str) -> None:
+    """What was done, what was written, and how to go on."""
+    pace = f", {1000 * report.seconds_per_step:.4g} ms per step" if report.seconds_per_step is not None else ""
+    print(f"step {report.step} of {report.total_steps} in {report.seconds:.1f} s{pace}")
+    print(f"written in {folder.absolute()}: {', '.join(report.files) or 'nothing'}")
+    if report.status in (3, 4):
+        print(f"soapgap: {report.reason}", file=sys.stderr)
+        if report.status == 3:
+            _print_tail(folder / "ipi.log")
+    else:
+        print(report.reason)
+    if report.restart is None:
+        print("there is no RESTART of this run")
+    elif report.restart_step >= report.total_steps:
+        print(f"to continue: raise <total_steps> in {report.restart.name}, then {command}")
+    else:
+        print(f"to continue from step {report.restart_step}: {command}")
+
+
+def _print_tail(log: Path, n_lines: int = 8) -> None:
+    if log.exists():
+        lines = log.read_text(errors="replace").splitlines()[-n_lines:]
+        print(f"the last lines of {log}:", *(f"  {line}" for line in lines), sep="\n", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""`soapgap ipi-input`: an i-PI input to start from."""
