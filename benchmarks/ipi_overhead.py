@@ -1,15 +1,15 @@
 """What i-PI and the way to it cost beside the evaluation, and what two clients, threads or ranks gain.
 
-    python benchmarks/ipi_overhead.py [--rounds 5] [--steps 200] [--model FILE] [--skip-scaling]
+    python benchmarks/ipi_overhead.py [--rounds 5] [--steps 400] [--model FILE] [--skip-scaling]
 
-Overhead: 64 atoms of silicon, 8 beads, one thread. A run's time per step, from the frames' dates in i-PI's own table of
-time, less the bare evaluation of the same beads (`Potential.compute_batch`, kept lists, one after the other or together as
-the route has it), divided by 8. i-PI's own integrator is in it. Rounds are interleaved: in each, the bare evaluation is
-timed beside the runs.
+Overhead: 64 atoms of silicon, 8 beads, one thread. A run's time per step, less the bare evaluation of the same beads
+(`Potential`, kept lists, one after the other or together as the route has it), divided by 8. i-PI's own integrator and
+thermostat (PILE-G) are in it; its output, which is slow, comes every 20 steps. Rounds are interleaved: in each, the bare
+evaluation is timed beside the runs.
 
-Scaling: 4 beads of 1000 atoms, more than 50 ms each: one client with one thread against two clients, one client with two
-threads, batches, and two MPI ranks; beside them the throughput of two independent processes over that of one, the machine's
-ceiling.
+Scaling: 4 beads of so many atoms that each takes more than 50 ms: one client with one thread against two clients, one client
+with two threads, batches, and two MPI ranks; beside them the throughput of two independent processes over that of one, the
+machine's ceiling.
 """
 
 import argparse
@@ -37,6 +37,9 @@ from soapgap.potential import Potential
 HERE = Path(__file__).resolve().parent
 BEADS = 8
 LONG = 600.0  # seconds; no run takes longer
+STRIDE = 20  # steps between lines of output
+INPUT = ipi_runs.INPUT.replace('stride="1" filename="out">[step, conserved, potential, volume, virial_md, kinetic_md]',
+                               f'stride="{STRIDE}" filename="out">[step, conserved]')
 BATCH = {"options": f"<batch_size>{BEADS}</batch_size>"}
 PES = HERE.parent / "src" / "soapgap" / "ipi" / "soapgap_ipi_pes.py"
 #: name: settings of i-PI, options of the driver (None: inside i-PI), whether beads are evaluated together
@@ -84,15 +87,15 @@ def step_seconds(atoms, model: Path, settings: dict, driver: list[str] | None, s
 
 
 def _seconds(ipi, steps: int) -> float:
-    """Waits for the run's end, and measures from a tenth of it on."""
-    first, end, start, begun = steps // 10, time.monotonic() + LONG, None, 0
+    """Waits for the run's last line, and measures from a tenth of it on."""
+    end, start, begun = time.monotonic() + LONG, None, 0
     while ipi.running.poll() is None and time.monotonic() < end:
-        done = ipi.steps()
-        if start is None and done >= first:
+        done = STRIDE * (ipi.steps() - 1)
+        if start is None and done >= steps // 10:
             start, begun = time.perf_counter(), done
-        if done >= steps:  # the last line may still be half written: it is not counted
+        if done >= steps - STRIDE:  # the last line may still be half written: it is not counted
             return (time.perf_counter() - start) / (done - begun)
-        time.sleep(0.002)
+        time.sleep(0.005)
     raise RuntimeError((ipi.folder / "ipi.log").read_text()[-2000:])
 
 
@@ -141,7 +144,7 @@ import sys, time
 sys.path[:0] = {paths!r}
 from ipi_overhead import crystal
 from soapgap.potential import Potential
-potential, atoms = Potential({model!r}, n_threads=1, skin=0.5), crystal(5)
+potential, atoms = Potential({model!r}, n_threads=1, skin=0.5), crystal({side})
 potential.compute(atoms)
 print("ready", flush=True)
 for _ in sys.stdin:
@@ -156,8 +159,8 @@ for _ in sys.stdin:
 class Independent:
     """A process that evaluates by itself."""
 
-    def __init__(self, model: Path):
-        code = CEILING.format(paths=[str(HERE), str(HERE.parent / "tests")], model=str(model))
+    def __init__(self, model: Path, side: int):
+        code = CEILING.format(paths=[str(HERE), str(HERE.parent / "tests")], model=str(model), side=side)
         self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=one_core_environment())
         assert self.process.stdout.readline().strip() == "ready"
@@ -172,9 +175,21 @@ class Independent:
         return float(self.process.stdout.readline())
 
 
+def long_enough(model: Path, seconds: float = 0.055) -> int:
+    """Cells along a side of the crystal, for an evaluation of more than 50 ms."""
+    potential = Potential(model, n_threads=1, skin=0.5)
+    for side in range(4, 20):
+        atoms = crystal(side)
+        potential.compute(atoms)
+        if bare_seconds(potential, [atoms], together=False) > seconds:
+            return side
+    raise RuntimeError("no crystal of 64,000 atoms is large enough")
+
+
 def scaling(model: Path, rounds: int, screen: Console) -> None:
     """One against two of everything."""
-    atoms, steps, beads = crystal(5), 30, 4
+    side = long_enough(model)
+    atoms, steps, beads = crystal(side), 100, 4
     batch = {"options": f"<batch_size>{beads}</batch_size>"}
     half = {"options": f"<batch_size>{beads // 2}</batch_size>"}
     one, two = ["--threads", "1"], ["--threads", "2"]
@@ -184,7 +199,7 @@ def scaling(model: Path, rounds: int, screen: Console) -> None:
         "batches of 2, two clients": (half, [*one, "--clients", "2"], 1),
         "two ranks (atoms)": ({}, one, 2), "batch, two ranks (beads)": (batch, one, 2),
     }
-    processes = [Independent(model) for _ in range(2)]
+    processes = [Independent(model, side) for _ in range(2)]
     samples, ceilings, alone = {name: [] for name in cases}, [], []
     for _ in range(rounds):
         processes[0].begin()
@@ -213,11 +228,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=HERE.parent / "examples" / "models" / "si.safetensors")
     parser.add_argument("--large-model", type=Path, help="model of the second table; default: the same")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=400, help="of the first table")
     parser.add_argument("--skip-scaling", action="store_true")
     parser.add_argument("--skip-overhead", action="store_true")
     options = parser.parse_args()
-    ipi_runs.LIMIT = LONG
+    ipi_runs.LIMIT, ipi_runs.INPUT = LONG, INPUT
     screen = Console(width=110)
     if not options.skip_overhead:
         overhead(options.model.resolve(), options.rounds, options.steps, screen)

@@ -150,7 +150,8 @@ class TestEndings:
         server.sock.shutdown(socket.SHUT_RDWR)
         server.sock.close()
         going.set()
-        assert driver.wait().reason == "exit"
+        # over TCP the reply may still be accepted by the system
+        assert driver.wait().reason in (("dropped",) if kind == "unix" else ("dropped", "exit"))
 
     def test_silence_inside_a_message(self, server, structure, monkeypatch):
         monkeypatch.setattr("soapgap.ipi.client.Connection.__init__.__defaults__", (0.3,))

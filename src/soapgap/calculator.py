@@ -5,6 +5,7 @@ from typing import ClassVar
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from soapgap.parallel import ParallelPotential
 from soapgap.potential import Potential
 
 __all__ = ["SoapGAP"]
@@ -23,6 +24,8 @@ class SoapGAP(Calculator):
         Default: OMP_NUM_THREADS, or all cores (1 under an MPI launcher).
     allow_external : bool
         Whether an external potential of the model may run code of its own.
+    comm : mpi4py communicator, optional
+        Its ranks compute together: all run the same program and ask for the same things (`soapgap.parallel`, docs/parallel.md).
 
     Notes
     -----
@@ -34,14 +37,23 @@ class SoapGAP(Calculator):
     --------
     >>> atoms.calc = soapgap.SoapGAP("silicon.safetensors")
     >>> atoms.get_potential_energy(), atoms.get_stress()
+
+    Under ``mpiexec -n 4 python program.py``:
+
+    >>> from mpi4py import MPI
+    >>> atoms.calc = soapgap.SoapGAP("silicon.safetensors", comm=MPI.COMM_WORLD)
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
     nolabel = True
 
-    def __init__(self, model, skin: float = 0.5, n_threads: int | None = None, allow_external: bool = False, **kwargs):
+    def __init__(self, model, skin: float = 0.5, n_threads: int | None = None, allow_external: bool = False,
+                 comm=None, **kwargs):
         super().__init__(**kwargs)
-        self.potential = Potential(model, n_threads=n_threads, skin=skin, allow_external=allow_external)
+        if comm is None:
+            self.potential = Potential(model, n_threads=n_threads, skin=skin, allow_external=allow_external)
+        else:
+            self.potential = ParallelPotential(model, comm, n_threads=n_threads, skin=skin, allow_external=allow_external)
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=tuple(all_changes)):
         """Compute everything at once; one pass gives it all."""

@@ -44,7 +44,7 @@ def evaluate(model: Annotated[Path, typer.Argument(help="Model file.")],
              threads: Annotated[int | None, typer.Option(help="Threads; default all cores.")] = None,
              allow_external: Annotated[bool, typer.Option("--allow-external", help="An external potential of the model may run "
                                                           "code of its own.")] = False):
-    """Energies, forces and virials of structures, written to an extended XYZ file."""
+    """Energies, forces and virials of structures, written to an extended XYZ file. Under mpiexec all ranks share the work."""
     from soapgap.evaluation import evaluate_file
 
     evaluate_file(model, structures, output, threads, allow_external)

@@ -9,7 +9,6 @@ from pathlib import Path
 import ase
 import ase.io
 import numpy as np
-from ase.cell import Cell
 from ase.units import Bohr, Hartree
 
 from soapgap.errors import InputError
@@ -105,10 +104,10 @@ class FrameComputer:
         frames = [self._frame(request.cells[order.index(k)], request.positions[order.index(k)]) for k in range(len(place))]
         try:
             results = self._evaluate(frames)
-        except InputError:
-            raise
+        except InputError as error:
+            raise InputError(f"{error}{self._dump(frames)}. Nothing was sent to i-PI") from None
         except Exception as error:
-            text = self._dump(frames[0] if len(frames) == 1 else frames)
+            text = self._dump(frames)
             self.say("warning", f"the evaluation of frame {self.count + 1} failed ({type(error).__name__}){text}")
             raise
         for atoms, result in zip(frames, results, strict=True):
@@ -133,16 +132,17 @@ class FrameComputer:
 
     def _frame(self, cell: np.ndarray, positions: np.ndarray) -> ase.Atoms:
         """The frame in this package's units, checked. Positions stay as they come: unwrapped, perhaps far away."""
-        atoms = ase.Atoms(self.atoms.numbers, positions * Bohr, cell=cell.T * Bohr, pbc=self.atoms.pbc)
+        known = self.atoms
+        atoms = ase.Atoms(numbers=known.numbers, positions=positions * Bohr, cell=cell.T * Bohr, pbc=known.pbc)
         if not (np.isfinite(cell).all() and np.isfinite(positions).all()):
             raise InputError(
                 f"i-PI sent a cell or positions that are not finite (frame {self.count + 1}){self._dump(atoms)}. The "
                 "dynamics has blown up: look at the conserved quantity, try a shorter time step"
             )
         if self.count == 0:
-            for text in check_first_frame(self.atoms, atoms.cell.array, atoms.positions):
+            for text in check_first_frame(known, atoms.cell.array, atoms.positions):
                 self.say("warning", text)
-        if atoms.pbc.any() and (not atoms.cell.lengths()[atoms.pbc].all() or Cell(atoms.cell).complete().volume < 1e-9):
+        if known.pbc.any() and _volume(atoms) < 1e-9:
             raise InputError(
                 f"i-PI sent a cell without volume, {atoms.cell.tolist()} Angstrom, for a periodic structure. Set the "
                 "cell in the i-PI input, or give pbc FFF"
@@ -172,12 +172,19 @@ class FrameComputer:
             path = path.with_name(f"{path.stem}-{self._dumped}{path.suffix}")
         temporary = path.with_name(path.name + ".new")
         try:
-            ase.io.write(temporary, atoms, format="extxyz")
+            ase.io.write(temporary, atoms, format="extxyz", parallel=False)
             os.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             return f" (the frame could not be written to {path}: {error.strerror})"
         return f"; the frame is in {path}"
+
+
+def _volume(atoms: ase.Atoms) -> float:
+    """Of the cell; with unit vectors in place of missing ones, unless a periodic direction lacks its own."""
+    if atoms.pbc.all():
+        return abs(np.linalg.det(atoms.cell.array))
+    return atoms.cell.complete().volume if atoms.cell.lengths()[atoms.pbc].all() else 0.0
 
 
 def _finite(result) -> bool:

@@ -32,9 +32,7 @@ class Connection:
     def __init__(self, sock: socket.socket, stall: float = STALL):
         self.sock = sock
         self.stall = stall
-        self._ahead = bytearray()  # what has arrived and was not asked for yet
-        self._ended = False
-        self._broken: OSError | None = None
+        self.broken: OSError | None = None  # why something could not be sent
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Without NODELAY small replies wait for Nagle's timer (44 ms per frame was measured); KEEPALIVE notices a
             # server machine that went away while we wait for the next frame.
@@ -45,64 +43,39 @@ class Connection:
         """Of the socket, for `select`."""
         return self.sock.fileno()
 
-    def pump(self) -> bool:
-        """Takes in what has arrived, without waiting; False once the server has closed.
-
-        A driver that computes keeps reading, so that nothing is unread should it have to leave, and so that it notices
-        a server that has gone.
-        """
-        self.sock.settimeout(0.0)
-        while not self._ended:
-            try:
-                data = self.sock.recv(65536)
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError as error:
-                self._broken, self._ended = error, True
-            else:
-                self._ahead += data
-                self._ended = not data
-        return not self._ended
-
     def header(self, stop: Callable[[], bool] | None = None) -> str:
         """Waits, for ever if need be, for the next header and returns it stripped.
 
         Returns `CLOSED` if the server closed the connection between messages, and `STOPPED` if `stop()` became true
         while nothing had arrived.
         """
-        while not self._ahead:
+        self.sock.settimeout(POLL)
+        while True:
             if stop is not None and stop():
                 return STOPPED
-            if self._ended:
-                if self._broken is not None:
-                    raise self._lost(f"waiting for a message: {self._broken}")
-                return CLOSED
-            self.sock.settimeout(POLL)
             try:
-                data = self.sock.recv(HEADER_LENGTH)
+                start = self.sock.recv(HEADER_LENGTH)
             except TimeoutError:
                 continue
             except OSError as error:
                 raise self._lost(f"waiting for a message: {error}") from error
-            self._ahead += data
-            self._ended = not data
-        return self.read(HEADER_LENGTH, "a header").decode("ascii", errors="replace").rstrip()
+            break
+        if not start:
+            if self.broken is not None:
+                raise self._lost(f"sending: {self.broken}")
+            return CLOSED
+        rest = self.read(HEADER_LENGTH - len(start), "a header") if len(start) < HEADER_LENGTH else b""
+        return (start + rest).decode("ascii", errors="replace").rstrip()
 
     def read(self, n: int, what: str) -> bytearray:
         """Exactly `n` bytes of the message `what`, or `LostConnection`."""
-        got = min(n, len(self._ahead))
-        data = self._ahead[:got]
-        del self._ahead[:got]
-        if got == n:
-            return data
-        data.extend(bytes(n - got))
+        data = bytearray(n)
         view = memoryview(data)
+        got = 0
         self.sock.settimeout(self.stall)
         while got < n:
-            if self._ended and self._broken is not None:
-                raise self._lost(f"reading {what}: {got} of {n} bytes, then {self._broken}")
             try:
-                count = 0 if self._ended else self.sock.recv_into(view[got:])
+                count = self.sock.recv_into(view[got:])
             except TimeoutError:
                 raise self._lost(f"reading {what}: {got} of {n} bytes, then silence for {self.stall:g} s") from None
             except OSError as error:
@@ -124,8 +97,18 @@ class Connection:
         except TimeoutError:
             raise self._lost(f"sending: the server took nothing for {self.stall:g} s") from None
         except OSError as error:
-            self.pump()  # what lies unread is still to be had
-            self._broken, self._ended = self._broken or error, True
+            self.broken = error
+
+    def rest(self) -> bytes:
+        """What lies unread of a server that has gone."""
+        data = b""
+        self.sock.settimeout(0.0)
+        try:
+            while part := self.sock.recv(65536):
+                data += part
+        except OSError:
+            pass
+        return data
 
     def leave(self, limit: float = 5.0) -> None:
         """Closes so that i-PI sees a clean end of stream, whatever it is doing.

@@ -95,8 +95,10 @@ def drive(
         With a result that is not finite: leave i-PI, or write the frame and send the result all the same.
     max_force : float, optional
         eV/Angstrom; a larger force counts as not finite.
-    log, every, quiet
+    log, quiet
         As for `soapgap.ipi.log.Log`.
+    every : int
+        A line of progress each so many frames; 0: none.
     dump : path
         Where a frame that could not be computed is written, as extended XYZ.
     allow_external : bool
@@ -141,11 +143,11 @@ def drive(
         model = model.to_bytes()
     threads = threads or max(1, default_threads() // clients)
     settings = Settings(Path(dump), on_nan, max_force, tuple(extras))
-    job = Job(model, atoms, settings, threads, skin, allow_external)
-    log = Log(log, every, quiet)
+    job = Job(model, atoms, settings, threads, skin, allow_external, every)
+    log = Log(log, every > 0, quiet)
     try:
         with _Signals() as signals:
-            team = [Client(_compute(job, number, clients, separate, pipe), len(atoms), address, wait, reconnect, respawn,
+            team = [Client(_compute(job, number, clients, separate, pipe), address, wait, reconnect, respawn,
                            log.named(f"client {number + 1}: " if clients > 1 else ""), signals.requested)
                     for number in range(clients)]
             return _run(team, check)

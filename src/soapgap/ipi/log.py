@@ -3,7 +3,6 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from soapgap.errors import InputError
@@ -16,25 +15,23 @@ class Log:
     ----------
     path : path, optional
         Lines are appended to this file.
-    every : int
-        A progress line each so many frames (a terminal shows progress as it happens instead); 0: none.
+    live : bool
+        Whether a terminal shows progress as it happens, instead of lines.
     quiet : bool
         Nothing on standard output but warnings (these go to standard error).
     """
 
-    def __init__(self, path: str | Path | None = None, every: int = 100, quiet: bool = False):
-        self.every = every
+    def __init__(self, path: str | Path | None = None, live: bool = True, quiet: bool = False):
         self.quiet = quiet
         self._lock = threading.RLock()  # clients are threads
         self._file = None
         self._status = None
-        self._drawn = 0.0
         if path is not None:
             try:
                 self._file = open(path, "a", encoding="utf-8")
             except OSError as error:
                 raise InputError(f"cannot write the log file {path}: {error.strerror}") from error
-        if not quiet and every and sys.stdout.isatty():
+        if not quiet and live and sys.stdout.isatty():
             from rich.console import Console
 
             self._status = Console(highlight=False).status("waiting for i-PI")
@@ -58,22 +55,16 @@ class Log:
             self._stop_live()
             _print(f"soapgap: warning: {text}", sys.stderr)
 
-    def progress(self, before: int, now: int, text: Callable[[], str]) -> None:
-        """``text()`` when the number of frames went from `before` to `now`, at the rate that the output can bear."""
-        due = self.every > 0 and now // self.every > before // self.every
-        draw = self._status is not None and time.monotonic() - self._drawn > 0.2
-        if not due and not draw:
-            return
+    def progress(self, text: str, due: bool) -> None:
+        """How it goes: a line if one is due, otherwise for a terminal only."""
         with self._lock:
-            message = text()
             if due:
-                self._to_file(message)
-            if draw:
-                self._drawn = time.monotonic()
-                self._status.update(message)
+                self._to_file(text)
+            if self._status is not None:
+                self._status.update(text)
                 self._status.start()
-            elif self._status is None and not self.quiet:
-                _print(message, sys.stdout)
+            elif due and not self.quiet:
+                _print(text, sys.stdout)
 
     def close(self) -> None:
         """Ends the live line and closes the file."""
@@ -101,7 +92,7 @@ class NamedLog:
     """A `Log` whose lines say from whom they are."""
 
     def __init__(self, log: Log, name: str):
-        self.log, self.name, self.every = log, name, log.every
+        self.log, self.name = log, name
 
     def line(self, text: str) -> None:
         """See `Log.line`."""
@@ -111,9 +102,9 @@ class NamedLog:
         """See `Log.warning`."""
         self.log.warning(self.name + text)
 
-    def progress(self, before: int, now: int, text: Callable[[], str]) -> None:
+    def progress(self, text: str, due: bool) -> None:
         """See `Log.progress`."""
-        self.log.progress(before, now, lambda: self.name + text())
+        self.log.progress(self.name + text, due)
 
 
 def _print(text: str, stream) -> None:

@@ -38,7 +38,9 @@ from soapgap.errors import HostError, InputError
 from soapgap.ipi.connection import CLOSED, HEADER_LENGTH, STOPPED, Connection, LostConnection
 from soapgap.ipi.shared_memory import Segments, looks_shared
 
-EXIT = "exit"  # how a session ends, beside CLOSED and STOPPED
+EXIT, DROPPED = "exit", "dropped"  # how a session ends, beside CLOSED and STOPPED; DROPPED: EXIT, and a frame nobody took
+UNCOLLECTED = ("i-PI closed the connection before it collected the forces of its last frame. "
+               "See i-PI's own output for the cause")
 MAX_INIT = 1 << 20  # bytes; an INIT text longer than this is not an INIT
 MAX_BATCH = 1 << 16
 
@@ -99,10 +101,6 @@ class Answer:
     seconds: float
 
 
-class Abandoned(Exception):
-    """The server went away while its frame was being computed."""
-
-
 def pack_header(name: str) -> bytes:
     """The 12 bytes of a header."""
     return name.upper().encode("ascii").ljust(HEADER_LENGTH)
@@ -141,7 +139,7 @@ class Session:
         The atom count that every frame must have.
     compute : callable
         ``compute(Request) -> Answer``. Called as soon as a frame has arrived: HAVEDATA and FORCEREADY are never sent before
-        the results exist. It may raise `Abandoned`; its other exceptions end the session.
+        the results exist. Its exceptions end the session.
     stop : callable, optional
         Looked at only when no frame is owed to the server.
     on_init : callable, optional
@@ -158,10 +156,9 @@ class Session:
         self.batch_size = 0  # of the last INIT; 0: none came yet
         self._segments: Segments | None = None
         self._reply: bytes | None = None  # the packed answer to the GETFORCE to come
-        self._abandoned = False
 
     def run(self) -> str:
-        """Serves; returns `EXIT`, `CLOSED` or `STOPPED`.
+        """Serves; returns `EXIT`, `DROPPED`, `CLOSED` or `STOPPED`.
 
         Raises
         ------
@@ -181,16 +178,15 @@ class Session:
     def _run(self) -> str:
         handlers = {"STATUS": self._status, "INIT": self._init, "POSDATA": self._posdata, "GETFORCE": self._getforce}
         while True:
-            owed = self._reply is not None or self._abandoned
+            owed = self._reply is not None
             name = self.connection.header(None if owed else self.stop)
-            if name in (EXIT.upper(), STOPPED):
-                return name.lower()
+            if name == STOPPED:
+                return STOPPED
+            if name == EXIT.upper():
+                return DROPPED if owed or self.connection.broken is not None else EXIT
             if name == CLOSED:
                 if owed:
-                    raise LostConnection(
-                        "i-PI closed the connection before it collected the forces of its last frame. "
-                        "See i-PI's own output for the cause"
-                    )
+                    raise LostConnection(UNCOLLECTED)
                 return CLOSED
             if name not in handlers:
                 raise LostConnection(
@@ -220,11 +216,7 @@ class Session:
 
     def _posdata(self) -> None:
         request = self._read_shared() if self._segments is not None else self._read_request()
-        try:
-            answer = self.compute(request)
-        except Abandoned:
-            self._abandoned = True
-            return
+        answer = self.compute(request)
         if self._segments is None:
             self._reply = pack_answer(answer)
         else:
@@ -273,8 +265,6 @@ class Session:
             )
 
     def _getforce(self) -> None:
-        if self._abandoned:
-            return  # nobody is there to read; an EXIT may follow
         if self._reply is None:
             raise LostConnection(
                 "got GETFORCE although no POSDATA came before it. Is the program at this address i-PI, or one "

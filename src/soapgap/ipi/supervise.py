@@ -1,8 +1,9 @@
-"""Compute, seen from the process that holds the connection to i-PI.
+"""Compute, seen from the process that the user has started.
 
 If a program dies between POSDATA and its answer, its socket closes with a GETFORCE unread, i-PI 3.3 gets "connection
-reset" and hangs for ever. So the socket belongs to a process that does nothing but talk, and the arithmetic, which may
-crash, run out of memory or be killed, to another (`soapgap.ipi.worker`).
+reset" and hangs for ever. So the arithmetic, which may crash, run out of memory or be killed, runs in another process
+(`soapgap.ipi.worker`). It answers i-PI itself, which saves a hop in every frame; but this process holds the same connection
+open. If the other one dies, the system closes nothing, and this one reads what is unread and closes in good order.
 """
 
 import contextlib
@@ -11,16 +12,20 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing import connection as pipes
+from multiprocessing import reduction
 
 from soapgap.errors import HostError, InputError
 from soapgap.ipi.computer import FrameComputer
-from soapgap.ipi.connection import Connection
-from soapgap.ipi.protocol import Abandoned, Answer, Request
-from soapgap.ipi.worker import Job, make_core
+from soapgap.ipi.connection import POLL, Connection, LostConnection
+from soapgap.ipi.protocol import DROPPED, EXIT, UNCOLLECTED, Session, pack_header
+from soapgap.ipi.worker import Job, Progress, make_core
 
 __all__ = ["ComputeDied", "LocalCompute", "SeparateCompute"]
+
+GRACE = 1.0  # seconds after i-PI's end in which a process that does not compute has said so
 
 
 class ComputeDied(HostError):
@@ -30,18 +35,24 @@ class ComputeDied(HostError):
 class LocalCompute:
     """Computes in this process: for objects of the caller, which may hold anything."""
 
-    def __init__(self, job: Job, say: Callable[[str, str], None]):
+    def __init__(self, job: Job, say: Callable[[str, object], None]):
         self.job, self.say = job, say
-        self._computer: FrameComputer | None = None
+        self._progress: Progress | None = None
 
     def start(self) -> None:
         """Makes ready and evaluates the structure once."""
-        self._computer = FrameComputer(make_core(self.job), self.job.atoms, self.job.settings, self.say)
-        self._computer.warm_up()
+        computer = FrameComputer(make_core(self.job), self.job.atoms, self.job.settings, self.say)
+        computer.warm_up()
+        self._progress = Progress(computer, self.job.every, self.say)
 
-    def ask(self, request: Request, connection: Connection) -> Answer:
-        """The answer to a request."""
-        return self._computer.compute(request)
+    def serve(self, connection: Connection, stop: Callable[[], bool]) -> str:
+        """Answers i-PI until the connection's end; how it ended."""
+        progress = self._progress
+        progress.connected()
+        try:
+            return Session(connection, len(self.job.atoms), progress.compute, stop, progress.note_init).run()
+        finally:
+            progress.tell()
 
     def close(self) -> None:
         """Nothing is left behind."""
@@ -56,18 +67,22 @@ class SeparateCompute:
     say : callable
         ``say(kind, text)`` for what the process has to tell.
     pipe : multiprocessing Connection, optional
-        To a process that exists already (`soapgap.ipi.ranks`); otherwise one is started.
+        To a process that exists already (`soapgap.ipi.led`); otherwise one is started.
     """
 
-    def __init__(self, job: Job, say: Callable[[str, str], None], pipe: pipes.Connection | None = None):
+    def __init__(self, job: Job, say: Callable[[str, object], None], pipe: pipes.Connection | None = None):
         self.job, self.say = job, say
         self._pipe = pipe
         self._owns_process = pipe is None
         self._process: subprocess.Popen | None = None
-        self._stale = 0  # answers that nobody waits for any more
 
     def start(self) -> None:
-        """Starts the process, hands it the job, and waits until it has evaluated the structure once."""
+        """Starts the process, hands it the job, and waits until it has evaluated the structure once.
+
+        Raises
+        ------
+        InputError, HostError, ComputeDied
+        """
         if self._owns_process:
             self.close()
             self._pipe, theirs = pipes.Pipe(duplex=True)
@@ -77,38 +92,54 @@ class SeparateCompute:
                 environment["PYTHONPATH"] = os.pathsep.join(path or "." for path in sys.path)
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
             theirs.close()
-        self._stale = 0
         self._send(self.job)
         while self._receive()[0] != "ready":
             pass
 
-    def ask(self, request: Request, connection: Connection) -> Answer:
-        """The answer to a request; what i-PI sends meanwhile is read.
+    def serve(self, connection: Connection, stop: Callable[[], bool]) -> str:
+        """Lets the process answer i-PI until the connection's end; how it ended.
 
         Raises
         ------
-        Abandoned
-            i-PI closed the connection.
+        LostConnection
+            The connection broke.
+        InputError
+            A frame cannot be computed, and the process explained why.
         ComputeDied
             The process ended or failed.
-        InputError
-            The frame cannot be computed, and the process explained why.
         """
-        self._send((request.cells, request.positions))
+        if self._pipe is None:
+            self.start()
+        self._send(("connection",))
+        try:
+            reduction.send_handle(self._pipe, connection.fileno(), None)
+        except OSError:
+            self._died()
         waiting = select.poll()
         waiting.register(self._pipe.fileno(), select.POLLIN)
-        waiting.register(connection.fileno(), select.POLLIN)
+        waiting.register(connection.fileno(), getattr(select, "POLLRDHUP", 0))  # its end only: the other process reads
+        told, end = False, None
         while True:
-            ready = {number for number, _ in waiting.poll()}
+            if stop() and not told:
+                self._send(("stop",))
+                told = True
+            ready = {number for number, _ in waiting.poll(1e3 * POLL)}
             if self._pipe.fileno() in ready:
                 message = self._receive()
-                if message[0] == "answer":
-                    if not self._stale:
-                        return message[1]
-                    self._stale -= 1
-            elif not connection.pump():
-                self._stale += 1
-                raise Abandoned
+                if message[0] == "ended":
+                    return message[1]
+            elif connection.fileno() in ready and self._owns_process:
+                waiting.unregister(connection.fileno())
+                end = time.monotonic() + GRACE
+            if end is not None and time.monotonic() > end:
+                return self._give_up(connection)
+
+    def _give_up(self, connection: Connection) -> str:
+        """i-PI has gone while the process computes, or is stuck: nobody wants that frame."""
+        self.close()
+        if connection.rest().endswith(pack_header(EXIT)):
+            return DROPPED
+        raise LostConnection(UNCOLLECTED)
 
     def close(self) -> None:
         """Ends the process, if it is ours."""
@@ -126,8 +157,8 @@ class SeparateCompute:
         except OSError:
             self._died()
 
-    def _receive(self):
-        """The next message but what it wants to be said."""
+    def _receive(self) -> tuple:
+        """The next message, after doing what it wants: something said, or an error raised."""
         try:
             message = self._pipe.recv()
         except (EOFError, OSError):
@@ -135,11 +166,14 @@ class SeparateCompute:
         if message[0] == "say":
             self.say(*message[1:])
         elif message[0] == "failed":
-            expected, text = message[1:]
-            if expected:
+            how, text = message[1:]
+            if how == "lost":
+                raise LostConnection(text)
+            if how == "explained":
                 raise InputError(text)
             raise ComputeDied(f"the evaluation failed ({text}); what it said is above. Nothing was sent to i-PI for that "
-                              "frame. This is a defect of soapgap or of a calculator: please report it")
+                              "frame. If memory did not run out, this is a defect of soapgap or of a calculator: please "
+                              "report it")
         return message
 
     def _died(self):

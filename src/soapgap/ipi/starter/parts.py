@@ -192,7 +192,8 @@ def _forcefield(plan: Plan) -> str:
             "<latency>1e-4</latency>",
             _consolidate(plan),
             comment("Against a driver that is stuck: after so many seconds (take 20 times those of a frame) another one gets "
-                    "the frame. <timeout>600</timeout>"),
+                    "the frame. Only with consolidate_messages True: otherwise i-PI 3.3 loses that frame. "
+                    "<timeout>600</timeout>"),
             comment("For unattended runs: when a driver leaves, write RESTART and end, instead of waiting for the next one. "
                     "<exit_on_disconnect>True</exit_on_disconnect>"),
         ),

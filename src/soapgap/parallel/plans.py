@@ -1,0 +1,189 @@
+"""What the root decides: who gets which atoms, and how long neighbour lists live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+
+from soapgap.errors import InputError
+from soapgap.neighbours import complete_box, species_indices, translations
+from soapgap.parallel.cost import CostModel
+from soapgap.parallel.domains import Geometry, bisect, share_out
+from soapgap.parallel.share import Batch
+
+__all__ = ["Plan", "Plans"]
+
+_IMBALANCE = 0.05  # above this the largest cost of a rank over the mean, less 1, is worth a second division
+_GUESS = 32.0  # neighbours of an atom of which nothing is known
+
+
+@dataclass
+class Plan:
+    """A batch as it was when its lists were made.
+
+    Attributes
+    ----------
+    number : int
+        Its name between ranks.
+    batch : Batch
+    positions : ndarray, shape (n_atoms, 3)
+    cells : ndarray, shape (n_frames, 3, 3)
+    """
+
+    number: int
+    batch: Batch
+    positions: np.ndarray
+    cells: np.ndarray
+
+    def follow(self, frames: Sequence[Atoms], positions: np.ndarray, cutoff: float, skin: float) -> np.ndarray | None:
+        """Positions, less lattice vectors, for which the lists are complete; None if they are not.
+
+        With h_0, h a frame's cell then and now, F = h_0^-1 h, and d = x - x_0 F how far its atoms have moved beside that: atoms
+        that were more than r_c + skin apart still are r_c apart if sigma_min(F) (r_c + skin) - 2 max |d| >= r_c.
+        """
+        batch = self.batch
+        if [len(atoms) for atoms in frames] != batch.sizes.tolist():
+            return None
+        if not (np.array_equal(_end_to_end([atoms.numbers for atoms in frames]), batch.numbers)
+                and np.array_equal(np.array([atoms.pbc for atoms in frames]), batch.pbc)):
+            return None
+        cells = np.array([atoms.cell.array for atoms in frames])
+        if np.array_equal(cells, self.cells) and _within(positions - self.positions, 0.5 * skin):
+            return positions
+        if not np.isfinite(cells).all():
+            return None
+        positions = positions.copy()
+        for frame, atoms in enumerate(frames):
+            its = batch.atoms_of(frame)
+            before, now = Geometry(self.cells[frame], batch.pbc[frame]), Geometry(atoms.cell.array, batch.pbc[frame])
+            strain = np.linalg.solve(before.box, now.box)
+            limit = 0.5 * (np.linalg.svd(strain, compute_uv=False)[-1] * (cutoff + skin) - cutoff)
+            moved = positions[its] - np.einsum("nk,kx->nx", self.positions[its], strain)
+            if not _within(moved, limit):  # perhaps only because atoms were put back into the cell
+                jumps = translations(np.rint(now.coordinates(moved)) * now.pbc, now.box)
+                if not _within(moved - jumps, limit):
+                    return None
+                positions[its] -= jumps
+        return positions
+
+
+class Plans:
+    """The plans that are alive, latest use last.
+
+    Parameters
+    ----------
+    model : Model
+    evaluator : its Evaluator
+    n_ranks : int
+    skin : float
+        Angstrom; without one no plan is used twice.
+    n_lists : int
+        How many frames may have lists at a time, in batches that take turns.
+    """
+
+    def __init__(self, model, evaluator, n_ranks: int, skin: float, n_lists: int) -> None:
+        self._cost, self._species, self._cutoff = CostModel(model), evaluator.species, evaluator.cutoff
+        self._n_ranks, self._skin, self._n_lists = n_ranks, skin, n_lists
+        self._whole = evaluator.whole_structure  # frames must not be cut
+        self._alive: list[Plan] = []
+        self._next = 1
+        self._last: tuple[np.ndarray, np.ndarray] | None = None  # species and numbers of neighbours of the last batch
+
+    def check(self, frames: Sequence[Atoms]) -> None:
+        """Raises InputError as `soapgap.neighbours.neighbour_arrays` does."""
+        for atoms in frames:
+            species_indices(atoms, self._species)
+            complete_box(atoms.cell.array, np.asarray(atoms.pbc, dtype=bool))
+            if not np.isfinite(atoms.positions).all():
+                raise InputError("the structure has a position that is not finite: expected numbers in Angstrom; check where "
+                                 "the structure comes from")
+
+    def find(self, frames: Sequence[Atoms], positions: np.ndarray) -> tuple[Plan, np.ndarray] | None:
+        """The plan whose lists are complete for these frames, and the positions to use with it."""
+        if self._skin <= 0.0:
+            return None
+        for plan in reversed(self._alive):
+            usable = plan.follow(frames, positions, self._cutoff, self._skin)
+            if usable is not None:
+                self._alive.remove(plan)
+                self._alive.append(plan)
+                return plan, usable
+        return None
+
+    def add(self, frames: Sequence[Atoms], positions: np.ndarray) -> tuple[Plan, list[int]]:
+        """A new plan, and the numbers of those that it replaces."""
+        numbers = _end_to_end([atoms.numbers for atoms in frames])
+        species = _end_to_end([species_indices(atoms, self._species) for atoms in frames]).astype(np.int32)
+        n_neighbours = np.full(len(species), _GUESS)
+        if self._last is not None and np.array_equal(species, self._last[0]):
+            n_neighbours = self._last[1]
+        batch = Batch(np.array([len(atoms) for atoms in frames], dtype=np.int64), species, numbers,
+                      np.array([atoms.cell.array for atoms in frames]).reshape(-1, 3, 3),
+                      np.array([atoms.pbc for atoms in frames]).reshape(-1, 3), np.zeros(len(species), np.int32))
+        batch.owner = self._divide(batch, positions, self._cost(species, n_neighbours))
+        plan = Plan(self._next, batch, positions, batch.cells)
+        self._next += 1
+        dropped = self._make_room(len(frames))
+        self._alive.append(plan)
+        return plan, dropped
+
+    def _make_room(self, n_frames: int) -> list[int]:
+        room = self._n_lists - n_frames if self._skin > 0.0 else -1
+        dropped = []
+        while self._alive and sum(len(plan.batch.sizes) for plan in self._alive) > room:
+            dropped.append(self._alive.pop(0).number)
+        return dropped
+
+    def forget(self, plan: Plan) -> None:
+        """Never find this plan again; the ranks drop it when the next one is made."""
+        plan.positions = np.full_like(plan.positions, np.nan)
+
+    def improve(self, plan: Plan, n_neighbours: np.ndarray) -> bool:
+        """Divide anew with the true numbers of neighbours, if that is worth it; whether it was."""
+        batch = plan.batch
+        self._last = (batch.species, n_neighbours)
+        costs = self._cost(batch.species, n_neighbours)
+        before = self.imbalance(costs, batch.owner)
+        if before <= _IMBALANCE:
+            return False
+        owner = self._divide(batch, plan.positions, costs)
+        if self.imbalance(costs, owner) > before - 0.5 * _IMBALANCE:
+            return False
+        batch.owner = owner
+        return True
+
+    def imbalance(self, costs: np.ndarray, owner: np.ndarray) -> float:
+        """The largest cost of a rank over the mean, less 1."""
+        loads = np.bincount(owner, weights=costs, minlength=self._n_ranks)
+        return float(loads.max() / loads.mean() - 1.0) if loads.any() else 0.0
+
+    def loads(self) -> tuple[np.ndarray, np.ndarray]:
+        """Atoms, and their counted cost, of each rank in the last batch."""
+        batch = self._alive[-1].batch
+        costs = self._cost(batch.species, self._last[1])
+        return tuple(np.bincount(batch.owner, weights=w, minlength=self._n_ranks) for w in (None, costs))
+
+    def _divide(self, batch: Batch, positions: np.ndarray, costs: np.ndarray) -> np.ndarray:
+        """The rank of every atom."""
+        owner = np.zeros(batch.n_atoms, dtype=np.int32)
+        frames = [batch.atoms_of(frame) for frame in range(len(batch.sizes))]
+        shares = share_out([float(costs[its].sum()) for its in frames], self._n_ranks, self._whole)
+        for frame, its in enumerate(frames):
+            if len(shares[frame]) == 1:
+                owner[its] = shares[frame][0][0]
+                continue
+            geometry = Geometry(batch.cells[frame], batch.pbc[frame])
+            owner[its] = bisect(geometry.unrolled(positions[its]), costs[its], shares[frame])
+        return owner
+
+
+def _end_to_end(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if len(arrays) else np.empty(0, dtype=int)
+
+
+def _within(moved: np.ndarray, limit: float) -> bool:
+    # written so that a position that is not a number is not within anything
+    return limit > 0.0 and bool(np.einsum("ij,ij->i", moved, moved).max(initial=0.0) <= limit**2)
