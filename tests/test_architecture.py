@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "soapgap"
 # Rooms by floor: a room may import from lower floors, and from itself; never from its own floor or above.
 FLOORS = [{"errors"}, {"_evaluator", "files", "radial_table", "_plugin_path", "xyz", "jets", "ranks"},
-          {"smearing", "gto", "neighbours", "rotation", "soap_term"}, {"basis", "few_body_terms", "probes", "external", "neighbour_cache"},
+          {"smearing", "gto", "neighbours", "rotation", "soap_term"},
+          {"basis", "few_body_terms", "probes", "external", "neighbour_cache"},
           {"model", "triplet_table"}, {"potential", "reduction", "quip"}, {"parallel"},
           {"calculator", "ipi", "lammps", "training", "evaluation", "convert"},
           {"info"}, {"demo"}, {"cli"}, {"__main__"}]

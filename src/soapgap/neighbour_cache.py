@@ -7,22 +7,63 @@ from ase import Atoms
 
 from soapgap.neighbours import NeighbourArrays, complete_box, neighbour_arrays, pair_vectors, translations
 
-__all__ = ["NeighbourCache"]
+__all__ = ["NeighbourCache", "still_complete"]
 
 MEMORY = 1 << 30  # bytes that the lists of one cache may hold together
 
 
-class _KeptList:
-    """A list for cutoff + skin, and the structure that it was made for.
+def still_complete(before: np.ndarray, box_before: np.ndarray, positions: np.ndarray, box: np.ndarray, pbc: np.ndarray,
+                   cutoff: float, skin: float) -> np.ndarray | None:
+    """Whether a list of pairs within cutoff + skin still has all pairs within the cutoff.
 
     With x_0, h_0 the positions and cell then and x, h those now, F = h_0^-1 h is how the cell was strained, and d = x - x_0 F
     (less lattice vectors) how far each atom moved beside that. Two atoms that are not in the list were more than r_c + skin
     apart; now they are at least sigma_min(F) (r_c + skin) - 2 max |d| apart. While this is r_c or more, nothing is missing.
+
+    Parameters
+    ----------
+    before, positions : ndarray, shape (n_atoms, 3)
+        Angstrom, then and now.
+    box_before, box : ndarray, shape (3, 3)
+        Cells as `complete_box` gives them, then and now.
+    pbc : ndarray of 3 bool
+    cutoff, skin : float
+        Angstrom.
+
+    Returns
+    -------
+    ndarray, shape (n_atoms, 3), or None
+        The positions, less lattice vectors where atoms were put to the other side of the cell: those to use with the list.
     """
+    stretch, moved = 1.0, positions - before
+    if not np.array_equal(box, box_before):
+        strain = np.linalg.solve(box_before, box)
+        stretch = np.linalg.svd(strain, compute_uv=False)[-1] if np.isfinite(strain).all() else 0.0
+        moved = positions - np.einsum("nk,kx->nx", before, strain)
+    limit = 0.5 * (stretch * (cutoff + skin) - cutoff)
+    if not limit > 0.0:
+        return None
+    if _within(moved, limit):
+        return positions
+    if not (pbc.any() and np.isfinite(moved).all()):
+        return None
+    jumps = np.rint(np.einsum("nk,kx->nx", moved, np.linalg.inv(box))) * pbc
+    if not jumps.any() or not _within(moved - (jumps := np.einsum("nk,kx->nx", jumps, box)), limit):
+        return None
+    return positions - jumps
+
+
+def _within(moved: np.ndarray, limit: float) -> bool:
+    # written so that a position that is not a number is not within anything
+    return bool(np.einsum("ij,ij->i", moved, moved).max(initial=0.0) <= limit**2)
+
+
+class _KeptList:
+    """A list for cutoff + skin, and the structure that it was made for."""
 
     def __init__(self, atoms: Atoms, cutoff: float, skin: float, species: Sequence[str]):
         self.arrays = neighbour_arrays(atoms, cutoff + skin, species)
-        self.cutoff, self.reach = cutoff, cutoff + skin
+        self.cutoff, self.skin = cutoff, skin
         self.positions, self.numbers, self.pbc = atoms.positions.copy(), atoms.numbers.copy(), np.array(atoms.pbc, bool)
         self.box = self._now = complete_box(atoms.cell.array.copy(), self.pbc)
         self._counts = np.diff(self.arrays.offsets)
@@ -40,32 +81,15 @@ class _KeptList:
             return False
         if not np.array_equal(atoms.pbc, self.pbc):
             return False
-        positions, cell = atoms.positions, atoms.cell.array
+        cell = atoms.cell.array
         box = self.box if not self.pbc.any() else cell if self.pbc.all() else complete_box(cell, self.pbc)
-        stretch, moved = 1.0, positions - self.positions
-        if not np.array_equal(box, self.box):
-            strain = np.linalg.solve(self.box, box)
-            stretch = np.linalg.svd(strain, compute_uv=False)[-1] if np.isfinite(strain).all() else 0.0
-            moved = positions - np.einsum("nk,kx->nx", self.positions, strain)
-        limit = 0.5 * (stretch * self.reach - self.cutoff)
-        if not limit > 0.0:
+        positions = still_complete(self.positions, self.box, atoms.positions, box, self.pbc, self.cutoff, self.skin)
+        if positions is None:
             return False
-        if not _within(moved, limit):  # perhaps only because atoms were put back into the cell
-            if not (self.pbc.any() and np.isfinite(moved).all()):
-                return False
-            jumps = np.rint(np.einsum("nk,kx->nx", moved, np.linalg.inv(box))) * self.pbc
-            if not jumps.any() or not _within(moved - (jumps := np.einsum("nk,kx->nx", jumps, box)), limit):
-                return False
-            positions = positions - jumps
         if not np.array_equal(box, self._now):
             self._translation, self._now = translations(self.arrays.shift, box), box.copy()
         pair_vectors(positions, self._counts, self.arrays.neighbour_atom, self._translation, out=self.arrays.vectors)
         return True
-
-
-def _within(moved: np.ndarray, limit: float) -> bool:
-    # written so that a position that is not a number is not within anything
-    return bool(np.einsum("ij,ij->i", moved, moved).max(initial=0.0) <= limit**2)
 
 
 class NeighbourCache:

@@ -9,7 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from soapgap.errors import InputError
-from soapgap.neighbours import complete_box, species_indices, translations
+from soapgap.neighbour_cache import still_complete
+from soapgap.neighbours import complete_box, species_indices
 from soapgap.parallel.cost import CostModel
 from soapgap.parallel.domains import Geometry, bisect, share_out
 from soapgap.parallel.share import Batch
@@ -39,11 +40,7 @@ class Plan:
     cells: np.ndarray
 
     def follow(self, frames: Sequence[Atoms], positions: np.ndarray, cutoff: float, skin: float) -> np.ndarray | None:
-        """Positions, less lattice vectors, for which the lists are complete; None if they are not.
-
-        With h_0, h a frame's cell then and now, F = h_0^-1 h, and d = x - x_0 F how far its atoms have moved beside that: atoms
-        that were more than r_c + skin apart still are r_c apart if sigma_min(F) (r_c + skin) - 2 max |d| >= r_c.
-        """
+        """Positions, less lattice vectors, for which the lists are complete; None if they are not (`still_complete`)."""
         batch = self.batch
         if [len(atoms) for atoms in frames] != batch.sizes.tolist():
             return None
@@ -51,23 +48,17 @@ class Plan:
                 and np.array_equal(np.array([atoms.pbc for atoms in frames]), batch.pbc)):
             return None
         cells = np.array([atoms.cell.array for atoms in frames])
-        if np.array_equal(cells, self.cells) and _within(positions - self.positions, 0.5 * skin):
-            return positions
         if not np.isfinite(cells).all():
             return None
-        positions = positions.copy()
-        for frame, atoms in enumerate(frames):
-            its = batch.atoms_of(frame)
-            before, now = Geometry(self.cells[frame], batch.pbc[frame]), Geometry(atoms.cell.array, batch.pbc[frame])
-            strain = np.linalg.solve(before.box, now.box)
-            limit = 0.5 * (np.linalg.svd(strain, compute_uv=False)[-1] * (cutoff + skin) - cutoff)
-            moved = positions[its] - np.einsum("nk,kx->nx", self.positions[its], strain)
-            if not _within(moved, limit):  # perhaps only because atoms were put back into the cell
-                jumps = translations(np.rint(now.coordinates(moved)) * now.pbc, now.box)
-                if not _within(moved - jumps, limit):
-                    return None
-                positions[its] -= jumps
-        return positions
+        followed = np.empty_like(positions)
+        for frame, cell in enumerate(cells):
+            its, pbc = batch.atoms_of(frame), batch.pbc[frame]
+            usable = still_complete(self.positions[its], complete_box(self.cells[frame], pbc), positions[its],
+                                    complete_box(cell, pbc), pbc, cutoff, skin)
+            if usable is None:
+                return None
+            followed[its] = usable
+        return followed
 
 
 class Plans:
@@ -182,8 +173,3 @@ class Plans:
 
 def _end_to_end(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(arrays) if len(arrays) else np.empty(0, dtype=int)
-
-
-def _within(moved: np.ndarray, limit: float) -> bool:
-    # written so that a position that is not a number is not within anything
-    return limit > 0.0 and bool(np.einsum("ij,ij->i", moved, moved).max(initial=0.0) <= limit**2)
