@@ -167,15 +167,20 @@ def _one_server(pipe: pipes.Connection, progress: Progress, n_atoms: int) -> tup
     connection = Connection(sock)
     _CONNECTIONS.append(connection)
     try:
-        return ("ended", Session(connection, n_atoms, progress.compute, stop, progress.note_init).run())
-    except (EOFError, BrokenPipeError):
-        raise
-    except Exception as error:
-        return _failure(error)
-    finally:
+        try:
+            outcome = ("ended", Session(connection, n_atoms, progress.compute, stop, progress.note_init).run())
+        except (EOFError, BrokenPipeError):
+            raise
+        except Exception as error:
+            outcome = _failure(error)
         progress.tell()
+    except (EOFError, BrokenPipeError):  # of the pipe: the supervisor is dead
+        connection.leave()
+        raise
+    finally:
         _CONNECTIONS.remove(connection)
-        sock.close()  # the supervisor's copy keeps the connection alive
+    sock.close()  # the supervisor's copy keeps the connection alive
+    return outcome
 
 
 def _outlive(pipe: pipes.Connection) -> None:
