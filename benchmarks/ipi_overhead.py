@@ -41,11 +41,14 @@ STRIDE = 20  # steps between lines of output
 INPUT = ipi_runs.INPUT.replace('stride="1" filename="out">[step, conserved, potential, volume, virial_md, kinetic_md]',
                                f'stride="{STRIDE}" filename="out">[step, conserved]')
 BATCH = {"options": f"<batch_size>{BEADS}</batch_size>"}
+LATENCY = "<latency>1e-5</latency>"  # seconds that i-PI sleeps between two looks; 1e-4 by default
 PES = HERE.parent / "src" / "soapgap" / "ipi" / "soapgap_ipi_pes.py"
 #: name: settings of i-PI, options of the driver (None: inside i-PI), whether beads are evaluated together
 ROUTES = {
     "unix socket, one client": ({}, [], False),
     "unix socket, batch of 8": (BATCH, [], True),
+    "unix socket, latency 1e-5": ({"options": LATENCY}, [], False),
+    "batch of 8, latency 1e-5": ({"options": BATCH["options"] + LATENCY}, [], True),
     "not consolidated": ({"consolidate": "False"}, [], False),
     "TCP, one client": ({"mode": "inet"}, [], False),
     "TCP, batch of 8": ({"mode": "inet", **BATCH}, [], True),
@@ -186,15 +189,17 @@ def long_enough(model: Path, seconds: float = 0.055) -> int:
     raise RuntimeError("no crystal of 64,000 atoms is large enough")
 
 
-def scaling(model: Path, rounds: int, screen: Console) -> None:
+def scaling(model: Path, rounds: int, steps: int, screen: Console) -> None:
     """One against two of everything."""
     side = long_enough(model)
-    atoms, steps, beads = crystal(side), 100, 4
+    atoms, beads = crystal(side), 4
     batch = {"options": f"<batch_size>{beads}</batch_size>"}
     half = {"options": f"<batch_size>{beads // 2}</batch_size>"}
     one, two = ["--threads", "1"], ["--threads", "2"]
     cases = {
-        "one client": ({}, one, 1), "two clients": ({}, [*one, "--clients", "2"], 1), "one client, two threads": ({}, two, 1),
+        "one client": ({}, one, 1), "two clients": ({}, [*one, "--clients", "2"], 1),
+        "two clients, not consolidated": ({"consolidate": "False"}, [*one, "--clients", "2"], 1),
+        "one client, two threads": ({}, two, 1),
         "batch, one thread": (batch, one, 1), "batch, two threads": (batch, two, 1),
         "batches of 2, two clients": (half, [*one, "--clients", "2"], 1),
         "two ranks (atoms)": ({}, one, 2), "batch, two ranks (beads)": (batch, one, 2),
@@ -229,6 +234,7 @@ def main() -> None:
     parser.add_argument("--large-model", type=Path, help="model of the second table; default: the same")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=400, help="of the first table")
+    parser.add_argument("--scaling-steps", type=int, default=100, help="of the second table")
     parser.add_argument("--skip-scaling", action="store_true")
     parser.add_argument("--skip-overhead", action="store_true")
     options = parser.parse_args()
@@ -237,7 +243,7 @@ def main() -> None:
     if not options.skip_overhead:
         overhead(options.model.resolve(), options.rounds, options.steps, screen)
     if not options.skip_scaling:
-        scaling((options.large_model or options.model).resolve(), options.rounds, screen)
+        scaling((options.large_model or options.model).resolve(), options.rounds, options.scaling_steps, screen)
 
 
 if __name__ == "__main__":

@@ -192,22 +192,22 @@ class TestRuns:
 
     def test_interrupt_and_resume(self, tmp_path, material):
         """SIGINT: RESTART and 130. From there the run reaches its end, and the tables join."""
-        with ipi_run(tmp_path, material, steps=300) as run:
+        with ipi_run(tmp_path, material, steps=1500) as run:
             run.wait_for_step(30)
             run.running.send_signal(signal.SIGINT)
             assert run.wait() == 130, run.output
         assert "stopped by SIGINT" in run.output
         step = restart_step(tmp_path)
         assert f"to continue from step {step}: soapgap ipi-run RESTART" in run.output
-        assert 29 <= step < 300
+        assert 29 <= step < 1500
         assert_nothing_left(tmp_path, run.output)
         with ipi_run(tmp_path, material, source="RESTART") as run:
             assert run.wait() == 0, run.output
-        assert f"steps {step} to 300" in run.output
-        assert "step 300 of 300" in run.output
-        assert restart_step(tmp_path) == 300
+        assert f"steps {step} to 1500" in run.output
+        assert "step 1500 of 1500" in run.output
+        assert restart_step(tmp_path) == 1500
         steps = np.loadtxt(tmp_path / "run.out")[:, 0]
-        assert np.array_equal(np.unique(steps), np.arange(301))
+        assert np.array_equal(np.unique(steps), np.arange(1501))
         assert_nothing_left(tmp_path, run.output)
 
     def test_without_drivers(self, tmp_path, material):

@@ -67,8 +67,8 @@ def _lead(ranks: Ranks, model: Path, structure: Path, options: dict) -> int:
         return potentials[0]
 
     pipe, theirs = pipes.Pipe(duplex=True)
-    supervisor = subprocess.Popen([sys.executable, "-m", "soapgap.ipi.led", str(theirs.fileno())], pass_fds=[theirs.fileno()],
-                                  start_new_session=True)
+    command = [sys.executable, "-P", "-m", "soapgap.ipi.led", str(theirs.fileno())]
+    supervisor = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
     theirs.close()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, stack: supervisor.send_signal(number))

@@ -86,10 +86,9 @@ class SeparateCompute:
         if self._owns_process:
             self.close()
             self._pipe, theirs = pipes.Pipe(duplex=True)
-            command = [sys.executable, "-m", "soapgap.ipi.worker", str(theirs.fileno())]
-            environment = dict(os.environ)
-            if hasattr(self.job.model, "compute"):  # its class must be found again
-                environment["PYTHONPATH"] = os.pathsep.join(path or "." for path in sys.path)
+            command = [sys.executable, "-P", "-m", "soapgap.ipi.worker", str(theirs.fileno())]
+            # what this process can import, the other can: calculators of the model, classes of a pickled object
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
             theirs.close()
         self._send(self.job)

@@ -188,8 +188,8 @@ def _forcefield(plan: Plan) -> str:
         _nested(
             _address(plan),
             f"<batch_size>{plan.batch}</batch_size>" if plan.batch > 1 else "",
-            comment("Seconds between two looks at the drivers; it is paid in each step."),
-            "<latency>1e-4</latency>",
+            comment("Seconds of sleep before each frame is sent; i-PI's own default is 1e-4."),
+            "<latency>1e-5</latency>",
             _consolidate(plan),
             comment("Against a driver that is stuck: after so many seconds (take 20 times those of a frame) another one gets "
                     "the frame. Only with consolidate_messages True: otherwise i-PI 3.3 loses that frame. "
