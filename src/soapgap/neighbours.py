@@ -121,20 +121,25 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff:
     i, j, shift = search.compute(points=_without_wide_gaps(wrapped, box[~pbc], cutoff), box=box, periodic=pbc,
                                  quantities="ijS")
     i, j, shift = i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64)
-    order = _order(i, j, shift, len(positions))
-    i, j = i[order], j[order]
-    home = home.astype(np.int64)
-    return i, j, shift[order] + home[i] - home[j]
+    reach = np.where(pbc, np.ceil(cutoff * np.linalg.norm(np.linalg.inv(box), axis=0)), 0.0).astype(np.int64) + 1
+    order = _order(i, j, shift, len(positions), reach)
+    # take: indexing with an array of indices is three times slower
+    i, j, shift = np.take(i, order), np.take(j, order), np.take(shift, order, axis=0)
+    if home.any():
+        home = home.astype(np.int64)
+        shift += np.take(home, i, axis=0)
+        shift -= np.take(home, j, axis=0)
+    return i, j, shift
 
 
-def _order(i: np.ndarray, j: np.ndarray, shift: np.ndarray, n: int) -> np.ndarray:
-    """What sorts pairs by i, j, shift: one number for all of them, which is ten times faster than sorting by five."""
-    key = i * n + j
-    if len(key):
-        low = shift.min(axis=0)
-        for axis, width in enumerate(shift.max(axis=0) - low + 1):
-            key = key * width + (shift[:, axis] - low[axis])
-    return np.argsort(key)
+def _order(i: np.ndarray, j: np.ndarray, shift: np.ndarray, n: int, reach: np.ndarray) -> np.ndarray:
+    """What sorts pairs by i, j, shift: one number for all of them, which is ten times faster than sorting by five.
+
+    `reach` bounds the size of shifts between wrapped atoms.
+    """
+    width = 2 * reach + 1
+    place = np.array([width[1] * width[2], width[2], 1])
+    return np.argsort((i * n + j) * width.prod() + (shift @ place + reach @ place))
 
 
 def _without_wide_gaps(positions: np.ndarray, directions: np.ndarray, cutoff: float) -> np.ndarray:
