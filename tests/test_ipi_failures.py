@@ -271,7 +271,8 @@ class TestServer:
         """--reconnect has an end."""
         driver = Driver(Toy(), structure, unix=server.address, reconnect=True, wait=0.5)
         server.handshake()
-        server.close()
+        server.listener.close()  # first, or the driver may come back in between
+        server.sock.close()
         with pytest.raises(LostConnection, match="i-PI closed the connection, but i-PI did not come back: .* within 0.5 s"):
             driver.wait()
 

@@ -103,11 +103,13 @@ class Connection:
         """What lies unread of a server that has gone."""
         data = b""
         self.sock.settimeout(0.0)
-        try:
-            while part := self.sock.recv(65536):
-                data += part
-        except OSError:
-            pass
+        for _ in range(2):  # a reset is told once, before the data that came ahead of it
+            try:
+                while part := self.sock.recv(65536):
+                    data += part
+                break
+            except OSError:
+                continue
         return data
 
     def leave(self, limit: float = 5.0) -> None:

@@ -136,19 +136,20 @@ class SeparateCompute:
     def _give_up(self, connection: Connection) -> str:
         """i-PI has gone while the process computes, or is stuck: nobody wants that frame."""
         self.close()
-        if connection.rest().endswith(pack_header(EXIT)):
+        if pack_header(EXIT) in connection.rest():  # the frame has been read: what is left are headers
             return DROPPED
         raise LostConnection(UNCOLLECTED)
 
     def close(self) -> None:
         """Ends the process, if it is ours."""
-        if self._pipe is not None:
-            self._pipe.close()
-            self._pipe = None
         if self._process is not None:
+            # before the pipe is closed: a process without a supervisor reads what i-PI has sent, and leaves it
             self._process.kill()  # it holds nothing that could be lost
             self._process.wait()
             self._process = None
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
 
     def _send(self, message) -> None:
         try:
