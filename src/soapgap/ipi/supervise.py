@@ -116,7 +116,8 @@ class SeparateCompute:
             self._died()
         waiting = select.poll()
         waiting.register(self._pipe.fileno(), select.POLLIN)
-        waiting.register(connection.fileno(), getattr(select, "POLLRDHUP", 0))  # its end only: the other process reads
+        if self._owns_process:  # only then could anything be done about it
+            waiting.register(connection.fileno(), getattr(select, "POLLRDHUP", 0))  # its end only: the other process reads
         told, end = False, None
         while True:
             if stop() and not told:
@@ -127,7 +128,7 @@ class SeparateCompute:
                 message = self._receive()
                 if message[0] == "ended":
                     return message[1]
-            elif connection.fileno() in ready and self._owns_process:
+            elif connection.fileno() in ready:
                 waiting.unregister(connection.fileno())
                 end = time.monotonic() + GRACE
             if end is not None and time.monotonic() > end:
