@@ -213,6 +213,11 @@ class Server:
         self.send(header("EXIT"))
         self.sock.shutdown(socket.SHUT_WR)
 
+    def reset(self):
+        """Closes as a machine does that has started again: the connection is reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
     def at_end(self):
         """True if the driver has closed, and without a reset."""
         return self.sock.recv(1) == b""

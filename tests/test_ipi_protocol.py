@@ -126,16 +126,46 @@ class TestEndings:
         with pytest.raises(LostConnection, match="before it collected the forces"):
             driver.wait()
 
-    @pytest.mark.parametrize("part", [b"", b"POSD"])
-    def test_reset(self, tcp_server, structure, part):
+    def test_reset_inside_a_message(self, tcp_server, structure):
         driver = Driver(Toy(), structure, port=tcp_server.address[1], host="127.0.0.1")
         tcp_server.handshake()
-        if part:
-            tcp_server.send(part)
-            time.sleep(0.1)  # the driver has read it
-        tcp_server.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        tcp_server.sock.close()
+        tcp_server.send(b"POSD")
+        time.sleep(0.1)  # the driver has read it
+        tcp_server.reset()
         with pytest.raises(LostConnection, match="reset"):
+            driver.wait()
+
+    def test_reset_when_idle(self, tcp_server, structure):
+        driver = Driver(Toy(), structure, port=tcp_server.address[1], host="127.0.0.1")
+        tcp_server.handshake()
+        tcp_server.reset()
+        assert driver.wait().reason == "closed"
+
+    @pytest.mark.parametrize("last", [b"", header("EXIT")])
+    def test_state_not_read(self, server, structure, last):
+        """i-PI is killed, or ends, between a STATUS and its answer: nothing is lost."""
+        driver = Driver(Toy(), structure, unix=server.address)
+        server.handshake()
+        server.send(header("STATUS") + last)
+        time.sleep(0.1)  # the answer lies in the server's buffer: closing it resets the connection
+        server.sock.close()
+        assert driver.wait().reason == ("exit" if last else "closed")
+
+    def test_state_not_sent(self, server, structure):
+        """The same, and the answer comes too late to be sent at all."""
+        driver = Driver(Toy(), structure, unix=server.address)
+        server.handshake()
+        server.sock.sendall(header("STATUS"))
+        server.sock.shutdown(socket.SHUT_RDWR)
+        assert driver.wait().reason == "closed"
+
+    def test_forces_not_read(self, server, structure):
+        driver = Driver(Toy(), structure, unix=server.address)
+        server.handshake()
+        server.send(posdata_bytes(CELL, POSITIONS) + header("GETFORCE"))
+        assert server.read(12) == header("FORCEREADY")  # and no more
+        server.sock.close()
+        with pytest.raises(LostConnection, match="before it collected the forces"):
             driver.wait()
 
     @pytest.mark.parametrize("kind", ["unix", "tcp"])

@@ -32,7 +32,7 @@ class Connection:
     def __init__(self, sock: socket.socket, stall: float = STALL):
         self.sock = sock
         self.stall = stall
-        self.broken: OSError | None = None  # why something could not be sent
+        self.unread = False  # whether the server has gone without reading what was sent last
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Without NODELAY small replies wait for Nagle's timer (44 ms per frame was measured); KEEPALIVE notices a
             # server machine that went away while we wait for the next frame.
@@ -46,8 +46,8 @@ class Connection:
     def header(self, stop: Callable[[], bool] | None = None) -> str:
         """Waits, for ever if need be, for the next header and returns it stripped.
 
-        Returns `CLOSED` if the server closed the connection between messages, and `STOPPED` if `stop()` became true
-        while nothing had arrived.
+        Returns `CLOSED` if the server closed the connection between messages, or was killed, and `STOPPED` if `stop()`
+        became true while nothing had arrived.
         """
         self.sock.settimeout(POLL)
         while True:
@@ -57,12 +57,13 @@ class Connection:
                 start = self.sock.recv(HEADER_LENGTH)
             except TimeoutError:
                 continue
+            except ConnectionResetError:
+                self.unread = True  # told once, ahead of what the server had sent before: an EXIT, maybe
+                continue
             except OSError as error:
                 raise self._lost(f"waiting for a message: {error}") from error
             break
         if not start:
-            if self.broken is not None:
-                raise self._lost(f"sending: {self.broken}")
             return CLOSED
         rest = self.read(HEADER_LENGTH - len(start), "a header") if len(start) < HEADER_LENGTH else b""
         return (start + rest).decode("ascii", errors="replace").rstrip()
@@ -88,16 +89,16 @@ class Connection:
     def send(self, data: bytes) -> None:
         """Sends all of `data`.
 
-        If the server has gone, nothing is raised yet: an EXIT may lie unread before the end of the stream, and then
-        all is well. The next `header` returns it, or raises.
+        If the server has gone, nothing is raised: `unread` says so, and the next `header` returns how it went, for an EXIT
+        may lie before the end of the stream.
         """
         self.sock.settimeout(self.stall)
         try:
             self.sock.sendall(data)
         except TimeoutError:
             raise self._lost(f"sending: the server took nothing for {self.stall:g} s") from None
-        except OSError as error:
-            self.broken = error
+        except OSError:
+            self.unread = True
 
     def rest(self) -> bytes:
         """What lies unread of a server that has gone."""

@@ -156,6 +156,7 @@ class Session:
         self.batch_size = 0  # of the last INIT; 0: none came yet
         self._segments: Segments | None = None
         self._reply: bytes | None = None  # the packed answer to the GETFORCE to come
+        self._answered = False  # whether an answer was sent last
 
     def run(self) -> str:
         """Serves; returns `EXIT`, `DROPPED`, `CLOSED` or `STOPPED`.
@@ -182,10 +183,11 @@ class Session:
             name = self.connection.header(None if owed else self.stop)
             if name == STOPPED:
                 return STOPPED
+            uncollected = owed or (self._answered and self.connection.unread)
             if name == EXIT.upper():
-                return DROPPED if owed or self.connection.broken is not None else EXIT
+                return DROPPED if uncollected else EXIT
             if name == CLOSED:
-                if owed:
+                if uncollected:
                     raise LostConnection(UNCOLLECTED)
                 return CLOSED
             if name not in handlers:
@@ -200,7 +202,7 @@ class Session:
             state = "HAVEDATA"
         else:
             state = "READY" if self.batch_size else "NEEDINIT"
-        self.connection.send(pack_header(state))
+        self._send(pack_header(state))
 
     def _init(self) -> None:
         bead, length = np.frombuffer(self.connection.read(8, "INIT"), np.int32).tolist()
@@ -270,5 +272,10 @@ class Session:
                 "got GETFORCE although no POSDATA came before it. Is the program at this address i-PI, or one "
                 "that speaks its protocol?"
             )
-        self.connection.send(self._reply)
+        self._send(self._reply, is_answer=True)
         self._reply = None
+
+    def _send(self, data: bytes, is_answer: bool = False) -> None:
+        if not self.connection.unread:  # else what is lost is what was sent before
+            self._answered = is_answer
+        self.connection.send(data)
