@@ -56,3 +56,7 @@ cdef extern from "soapgap.hpp" namespace "soapgap" nogil:
     void features(const Model &, Workspace &, int, const Neighbours &, double *) except +soapgap_raise
     void kernel_rows(const Model &, Workspace &, int, const Neighbours &, const int64_t *, const int64_t *,
                      double *, double *, double *) except +soapgap_raise
+    void c_sort_pairs "soapgap::sort_pairs"(int64_t, int64_t, const int64_t *, const int64_t *, const int32_t *, int64_t *, int64_t *,
+                    int64_t *) except +soapgap_raise
+    void c_pair_vectors "soapgap::pair_vectors"(int64_t, const int64_t *, const int64_t *, const int64_t *, const int64_t *, const double *,
+                      const double *, double *)

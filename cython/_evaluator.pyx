@@ -204,6 +204,61 @@ cdef class Evaluator:
         return int(np.count_nonzero(np.asarray(neighbours.centre_species) == self.centre_of_term[term]))
 
 
+def sort_pairs(int64_t n_atoms, i, j, shift):
+    """Pairs of atoms in compressed rows, sorted by i, then j, then shift; linear in the number of pairs.
+
+    Parameters
+    ----------
+    n_atoms : int
+    i, j : ndarray, int64, shape (n_pairs,)
+    shift : ndarray, int32, shape (n_pairs, 3)
+
+    Returns
+    -------
+    offsets : ndarray, int64, shape (n_atoms + 1,)
+        Pairs of atom i are entries offsets[i] .. offsets[i + 1] - 1 of the others.
+    j : ndarray, int64, shape (n_pairs,)
+    shift : ndarray, int64, shape (n_pairs, 3)
+    """
+    cdef const int64_t[::1] first = _atoms(i, n_atoms, "i")
+    cdef int64_t n = first.shape[0]
+    cdef const int64_t[::1] second = _atoms(_checked(j, np.int64, (n,), "j"), n_atoms, "j")
+    cdef const int32_t[:, ::1] cell = _checked(shift, np.int32, (n, 3), "shift")
+    cdef int64_t[::1] offsets = np.zeros(n_atoms + 1, dtype=np.int64)
+    cdef int64_t[::1] neighbour = np.empty(n, dtype=np.int64)
+    cdef int64_t[:, ::1] ordered = np.empty((n, 3), dtype=np.int64)
+    if n:
+        with nogil:
+            c_sort_pairs(n_atoms, n, &first[0], &second[0], &cell[0, 0], &offsets[0], &neighbour[0], &ordered[0, 0])
+    return np.asarray(offsets), np.asarray(neighbour), np.asarray(ordered)
+
+
+def pair_vectors(neighbours, positions, box):
+    """Overwrites the vectors of a list: r_ij = r_j - r_i + shift . box.
+
+    Parameters
+    ----------
+    neighbours : soapgap.neighbours.NeighbourArrays
+        With `shift`.
+    positions : ndarray, float64, shape (n_atoms, 3)
+        Angstrom.
+    box : ndarray, float64, shape (3, 3)
+        Rows are lattice vectors, Angstrom.
+    """
+    cdef int64_t n = len(neighbours.centre_atom)
+    cdef int64_t n_pairs = len(neighbours.neighbour_atom)
+    cdef const int64_t[::1] centre = _atoms(neighbours.centre_atom, neighbours.n_atoms, "centre_atom")
+    cdef const int64_t[::1] other = _atoms(neighbours.neighbour_atom, neighbours.n_atoms, "neighbour_atom")
+    cdef const int64_t[::1] offsets = _rows(neighbours, n, n_pairs)
+    cdef const int64_t[:, ::1] shift = _checked(neighbours.shift, np.int64, (n_pairs, 3), "shift")
+    cdef const double[:, ::1] r = _checked(positions, np.float64, (neighbours.n_atoms, 3), "positions")
+    cdef const double[:, ::1] h = _checked(box, np.float64, (3, 3), "box")
+    cdef double[:, ::1] vectors = _checked(neighbours.vectors, np.float64, (n_pairs, 3), "vectors")
+    if n_pairs:
+        with nogil:
+            c_pair_vectors(n, &centre[0], &offsets[0], &other[0], &shift[0, 0], &r[0, 0], &h[0, 0], &vectors[0, 0])
+
+
 def _checked(array, dtype, shape, name):
     # a list would become an array that dies before it is read: only arrays that the caller keeps
     if not isinstance(array, np.ndarray):
@@ -221,22 +276,30 @@ def _atoms(array, n_atoms, name):
     return array
 
 
+cdef const int64_t[::1] _rows(neighbours, int64_t n, int64_t n_pairs) except *:
+    """The starts of the rows of n centres, checked."""
+    cdef const int64_t[::1] of = _checked(neighbours.offsets, np.int64, (n + 1,), "offsets")
+    cdef int64_t i
+    for i in range(n):
+        if of[i + 1] < of[i]:
+            raise InputError("offsets decrease; expected the row starts of a compressed list")
+    if of[0] < 0 or of[n] > n_pairs:
+        raise InputError(f"offsets run from {of[0]} to {of[n]}, expected within 0 and {n_pairs}")
+    return of
+
+
 cdef Neighbours _view(neighbours, int n_species) except *:
     """Checks the arrays' types, shapes and ranges; the view is valid as long as `neighbours` is."""
     cdef int64_t n = len(neighbours.centre_atom)
     cdef int64_t n_pairs = len(neighbours.neighbour_atom)
     cdef const int32_t[::1] cs = _checked(neighbours.centre_species, np.int32, (n,), "centre_species")
-    cdef const int64_t[::1] of = _checked(neighbours.offsets, np.int64, (n + 1,), "offsets")
+    cdef const int64_t[::1] of = _rows(neighbours, n, n_pairs)
     cdef const int32_t[::1] ns = _checked(neighbours.neighbour_species, np.int32, (n_pairs,), "neighbour_species")
     cdef const double[:, ::1] v = _checked(neighbours.vectors, np.float64, (n_pairs, 3), "vectors")
     cdef int64_t i
     for i in range(n):
-        if of[i + 1] < of[i]:
-            raise InputError("offsets decrease; expected the row starts of a compressed list")
         if cs[i] < -1 or cs[i] >= n_species:
             raise InputError(f"centre_species holds {cs[i]}, expected -1 to {n_species - 1}")
-    if of[0] < 0 or of[n] > n_pairs:
-        raise InputError(f"offsets run from {of[0]} to {of[n]}, expected within 0 and {n_pairs}")
     for i in range(n_pairs):
         if ns[i] < -1 or ns[i] >= n_species:
             raise InputError(f"neighbour_species holds {ns[i]}, expected -1 to {n_species - 1}")

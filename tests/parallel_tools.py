@@ -329,15 +329,15 @@ def pairs_by_domains(atoms, cutoff, n_domains):
     geometry, n = Geometry(atoms.cell.array, atoms.pbc), len(atoms)
     shares = [(domain, 1.0 / n_domains) for domain in range(n_domains)]
     owner = bisect(geometry.unrolled(atoms.positions), np.ones(n), shares)
-    found = [np.column_stack([i, j, shift]) for i, j, shift in
+    found = [np.column_stack([np.repeat(centres, np.diff(offsets)), j, shift]) for centres, offsets, j, shift in
              (own_pairs(geometry, atoms.positions, owner == domain, cutoff) for domain in range(n_domains))]
     return found, np.bincount(owner, minlength=n_domains)
 
 
 def pairs_at_once(atoms, cutoff):
     """The same from one search."""
-    i, j, shift = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
-    return np.column_stack([i, j, shift])
+    offsets, j, shift = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+    return np.column_stack([np.repeat(np.arange(len(atoms)), np.diff(offsets)), j, shift])
 
 
 def counted_model(n_sparse, n_max=3):

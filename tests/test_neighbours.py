@@ -8,8 +8,9 @@ from ase import Atoms
 from few_body_models import make_average_model
 from models import SPECIES, make_two_species_model, random_structure
 
+from soapgap.errors import InputError
 from soapgap.neighbour_cache import NeighbourCache
-from soapgap.neighbours import concatenate, find_pairs, neighbour_arrays
+from soapgap.neighbours import concatenate, find_pairs, neighbour_arrays, sort_pairs
 from soapgap.potential import Potential
 
 CUTOFF, SKIN = 4.0, 0.6
@@ -37,8 +38,24 @@ def by_force(positions, cell, pbc, cutoff):
 def test_all_pairs_in_order(kind, pbc):
     cell = np.array(CELLS[kind])
     positions = np.random.default_rng(3).uniform(-0.3, 1.4, (5, 3)) @ cell
-    i, j, shift = find_pairs(positions, cell, pbc, CUTOFF)
+    offsets, j, shift = find_pairs(positions, cell, pbc, CUTOFF)
+    i = np.repeat(np.arange(5), np.diff(offsets))
     np.testing.assert_array_equal(np.column_stack([i, j, shift]), by_force(positions, cell, pbc, CUTOFF))
+
+
+def test_pairs_of_atoms_that_are_not_there():
+    pair, shift = np.array([0, 1]), np.zeros((2, 3), np.int32)
+    for i, j in ((pair, pair + 1), (pair - 1, pair)):
+        with pytest.raises(InputError, match="holds indices .*, expected 0 to 1"):
+            sort_pairs(2, i, j, shift)
+    with pytest.raises(InputError, match="shift is int64"):
+        sort_pairs(2, pair, pair, shift.astype(np.int64))
+    arrays = neighbour_arrays(random_structure(1), CUTOFF, SPECIES)
+    with pytest.raises(InputError, match="positions is"):
+        arrays.move(np.zeros((arrays.n_atoms - 1, 3)), np.eye(3))
+    arrays.offsets[1] = -1
+    with pytest.raises(InputError, match="offsets decrease"):
+        arrays.move(np.zeros((arrays.n_atoms, 3)), np.eye(3))
 
 
 def test_atoms_far_away():

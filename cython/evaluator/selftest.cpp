@@ -1,11 +1,13 @@
 // Runs the public surface over structures from a text file, for sanitizers. SPDX-License-Identifier: BSD-3-Clause
 //
 //   soapgap_selftest MODEL STRUCTURES
-// Checks that one and two threads agree, that forces sum to zero, and that truncated models are refused.
+// Checks that pairs are sorted, that one and two threads agree, that forces sum to zero, and that truncated models are refused.
 #include <cmath>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <utility>
+#include <vector>
 
 #include "soapgap.hpp"
 
@@ -22,6 +24,30 @@ void require(bool condition, const char *what) {
   if (!condition) throw std::runtime_error(what);
 }
 
+// Pairs given back to front come out in rows, ordered, with the vectors that their shifts say.
+void check_pairs(const std::vector<std::int64_t> &offsets, const std::vector<std::int64_t> &neighbour_atom) {
+  const auto n = static_cast<std::int64_t>(offsets.size()) - 1, n_pairs = static_cast<std::int64_t>(neighbour_atom.size());
+  std::vector<std::int64_t> i, atoms, j(neighbour_atom.rbegin(), neighbour_atom.rend()), starts(n + 1), sorted(n_pairs),
+      shift(3 * n_pairs);
+  for (std::int64_t k = n; k-- > 0;) {
+    i.insert(i.end(), offsets[k + 1] - offsets[k], k);
+    atoms.insert(atoms.begin(), k);
+  }
+  std::vector<std::int32_t> given(3 * n_pairs);
+  for (std::int64_t p = 0; p < n_pairs; ++p) given[3 * p] = static_cast<std::int32_t>(p % 5 - 2);
+  soapgap::sort_pairs(n, n_pairs, i.data(), j.data(), given.data(), starts.data(), sorted.data(), shift.data());
+  require(starts == offsets, "sorting changes the rows");
+  for (std::int64_t k = 0; k < n; ++k)
+    for (std::int64_t p = starts[k] + 1; p < starts[k + 1]; ++p)
+      require(std::pair(sorted[p - 1], shift[3 * p - 3]) <= std::pair(sorted[p], shift[3 * p]), "a row is not sorted");
+  const std::vector<double> positions(3 * n, 1.0), cell{2.0, 3.0, 5.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0};
+  std::vector<double> vectors(3 * n_pairs);
+  soapgap::pair_vectors(n, atoms.data(), starts.data(), sorted.data(), shift.data(), positions.data(), cell.data(), vectors.data());
+  for (std::int64_t p = 0; p < n_pairs; ++p)
+    for (int x = 0; x < 3; ++x)
+      require(vectors[3 * p + x] == static_cast<double>(shift[3 * p]) * cell[x], "a vector is not that of its shift");
+}
+
 bool one_structure(const soapgap::Model &model, std::ifstream &file) {
   std::size_t n = 0, n_pairs = 0;
   if (!(file >> n >> n_pairs)) return false;
@@ -31,6 +57,7 @@ bool one_structure(const soapgap::Model &model, std::ifstream &file) {
   const auto centre_atom = read<std::int64_t>(file, n), neighbour_atom = read<std::int64_t>(file, n_pairs);
   const auto vectors = read<double>(file, 3 * n_pairs);
   require(bool(file), "the structures file is too short");
+  check_pairs(offsets, neighbour_atom);
   soapgap::Neighbours nb;
   nb.n_centres = static_cast<std::int64_t>(n);
   nb.centre_species = centre_species.data();

@@ -102,6 +102,19 @@ void evaluate(const Model &, Workspace &, const Neighbours &, double *energies, 
 void add_forces(const Neighbours &, const double *gradients, const std::int64_t *centre_atom,
                 const std::int64_t *neighbour_atom, double *forces, double *virial);
 
+// ---- what a host with positions and a cell needs to make Neighbours ---------------------------------------------
+// Pairs are r_ij = r_j - r_i + shift . cell, with shift a triple of integers and the rows of `cell` lattice vectors.
+
+// Sorts a full list of pairs by i, then j, then shift: offsets[n_atoms + 1], neighbour[n_pairs] and sorted_shift[n_pairs][3]
+// are overwritten. i and j run from 0 to n_atoms - 1.
+void sort_pairs(std::int64_t n_atoms, std::int64_t n_pairs, const std::int64_t *i, const std::int64_t *j,
+                const std::int32_t *shift, std::int64_t *offsets, std::int64_t *neighbour, std::int64_t *sorted_shift);
+
+// Overwrites vectors[n_pairs][3] with r_ij for rows of pairs; centre c is atom centre_atom[c]. positions[n_atoms][3].
+void pair_vectors(std::int64_t n_centres, const std::int64_t *centre_atom, const std::int64_t *offsets,
+                  const std::int64_t *neighbour, const std::int64_t *shift, const double *positions, const double *cell,
+                  double *vectors);
+
 // ---- what training and tests need, for one `soap` term of the model -------------------------------------------
 // All rows are for the centres whose species is the term's, in the order of the list.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from soapgap.neighbours import NeighbourArrays, complete_box, neighbour_arrays, pair_vectors, translations
+from soapgap.neighbours import NeighbourArrays, complete_box, neighbour_arrays
 
 __all__ = ["NeighbourCache", "still_complete"]
 
@@ -65,15 +65,13 @@ class _KeptList:
         self.arrays = neighbour_arrays(atoms, cutoff + skin, species)
         self.cutoff, self.skin = cutoff, skin
         self.positions, self.numbers, self.pbc = atoms.positions.copy(), atoms.numbers.copy(), np.array(atoms.pbc, bool)
-        self.box = self._now = complete_box(atoms.cell.array.copy(), self.pbc)
-        self._counts = np.diff(self.arrays.offsets)
-        self._translation = translations(self.arrays.shift, self.box)
+        self.box = complete_box(atoms.cell.array.copy(), self.pbc)
 
     @property
     def n_bytes(self) -> int:
         """Memory of the arrays that grow with the number of pairs."""
         a = self.arrays
-        return sum(x.nbytes for x in (a.neighbour_atom, a.neighbour_species, a.vectors, a.shift, self._translation))
+        return sum(x.nbytes for x in (a.neighbour_atom, a.neighbour_species, a.vectors, a.shift))
 
     def follow(self, atoms: Atoms) -> bool:
         """Brings the vectors up to date, or says that the list is no longer complete."""
@@ -86,9 +84,7 @@ class _KeptList:
         positions = still_complete(self.positions, self.box, atoms.positions, box, self.pbc, self.cutoff, self.skin)
         if positions is None:
             return False
-        if not np.array_equal(box, self._now):
-            self._translation, self._now = translations(self.arrays.shift, box), box.copy()
-        pair_vectors(positions, self._counts, self.arrays.neighbour_atom, self._translation, out=self.arrays.vectors)
+        self.arrays.move(positions, box)
         return True
 
 

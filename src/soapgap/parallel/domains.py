@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from soapgap.neighbours import complete_box, find_pairs, translations
+from soapgap.neighbours import complete_box, find_pairs
 
 __all__ = ["Geometry", "bisect", "own_pairs", "share_out"]
 
@@ -159,7 +159,7 @@ def bisect(points: np.ndarray, costs: np.ndarray, shares: Sequence[tuple[int, fl
 
 
 def own_pairs(geometry: Geometry, positions: np.ndarray, own: np.ndarray, reach: float
-              ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+              ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """All pairs within `reach` whose centre is one of a domain's own atoms.
 
     The domain sees the box around its own atoms, wider by `reach` on every side. Along an axis where this is a whole period the
@@ -176,25 +176,28 @@ def own_pairs(geometry: Geometry, positions: np.ndarray, own: np.ndarray, reach:
 
     Returns
     -------
-    i, j : ndarray, int64, shape (n_pairs,)
-        Centre and neighbour, sorted by i, then j, then shift.
+    centres : ndarray, int64, shape (n_centres,)
+        The own atoms, ascending.
+    offsets, j : ndarray, int64, shapes (n_centres + 1,) and (n_pairs,)
+        Their neighbours in compressed rows, sorted by j, then shift.
     shift : ndarray, int64, shape (n_pairs, 3)
         r_ij = r_j - r_i + shift . cell.
     """
     if not own.any():
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 3), np.int64)
+        return np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int64), np.empty((0, 3), np.int64)
     n_atoms = len(positions)
     keep, periods, searched = np.ones(n_atoms, bool), np.zeros((n_atoms, 3), np.int64), geometry.pbc
     if not own.all():
         keep, periods, searched = _within_reach(geometry, positions, own, reach)
-    seen = np.flatnonzero(keep)
-    periods = periods[seen]
-    points = positions[seen] + translations(periods, geometry.box)
-    i, j, shift = find_pairs(points, geometry.cell, searched, reach)
-    if not own.all():
-        mine = own[seen][i]
-        i, j, shift = i[mine], j[mine], shift[mine]
-    return seen[i], seen[j], shift + periods[j] - periods[i]
+    seen, periods, mine = np.flatnonzero(keep), periods[keep], own[keep]
+    points = positions[seen] + np.einsum("nk,kx->nx", periods, geometry.box)
+    offsets, j, shift = find_pairs(points, geometry.cell, searched, reach)
+    counts = np.diff(offsets)
+    if not mine.all():
+        kept = np.repeat(mine, counts)
+        j, shift, counts = j[kept], shift[kept], counts[mine]
+    shift += np.take(periods, j, axis=0) - np.repeat(periods[mine], counts, axis=0)
+    return seen[mine], np.concatenate([[0], np.cumsum(counts)]), seen[j], shift
 
 
 def _within_reach(geometry: Geometry, positions: np.ndarray, own: np.ndarray, reach: float):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
-from soapgap.neighbours import NeighbourArrays, translations
+from soapgap.neighbours import NeighbourArrays, concatenate
 from soapgap.parallel.domains import Geometry, own_pairs
 
 __all__ = ["Batch", "Share", "Totals"]
@@ -92,9 +92,7 @@ class _Part:
 
     frame: int
     arrays: NeighbourArrays
-    counts: np.ndarray
-    shift: np.ndarray
-    translation: np.ndarray
+    box: np.ndarray
 
 
 class Share:
@@ -124,13 +122,9 @@ class Share:
         its = self.batch.atoms_of(frame)
         own, species = mine[its], self.batch.species[its]
         geometry = Geometry(self.batch.cells[frame], self.batch.pbc[frame])
-        i, j, shift = own_pairs(geometry, positions[its], own, reach)
-        centres = np.flatnonzero(own)
-        counts = np.bincount(i, minlength=len(own))[centres]
-        offsets = np.zeros(len(centres) + 1, dtype=np.int64)
-        np.cumsum(counts, out=offsets[1:])
-        arrays = NeighbourArrays(centres, species[centres], offsets, j, species[j], np.empty((len(j), 3)), len(own))
-        return _Part(frame, arrays, counts, shift, translations(shift, geometry.box))
+        centres, offsets, j, shift = own_pairs(geometry, positions[its], own, reach)
+        arrays = NeighbourArrays(centres, species[centres], offsets, j, species[j], np.empty((len(j), 3)), len(own), shift)
+        return _Part(frame, arrays, geometry.box)
 
     def move(self, positions: np.ndarray, cells: np.ndarray | None = None) -> None:
         """New vectors for new positions of all atoms, and new cells of all frames if they have changed."""
@@ -138,11 +132,8 @@ class Share:
             self.batch.cells = cells
         for part in self._parts:
             if cells is not None:
-                part.translation = translations(part.shift, Geometry(cells[part.frame], self.batch.pbc[part.frame]).box)
-            arrays, here = part.arrays, positions[self.batch.atoms_of(part.frame)]
-            np.take(here, arrays.neighbour_atom, axis=0, out=arrays.vectors, mode="clip")  # "raise" would make a copy
-            arrays.vectors -= np.repeat(here[arrays.centre_atom], part.counts, axis=0)
-            arrays.vectors += part.translation
+                part.box = Geometry(cells[part.frame], self.batch.pbc[part.frame]).box
+            part.arrays.move(positions[self.batch.atoms_of(part.frame)], part.box)
 
     def n_neighbours(self) -> np.ndarray:
         """Number of neighbours within the cutoff of own centres, zero for all others, shape (n_atoms,)."""
@@ -161,8 +152,8 @@ class Share:
             energies, gradients = evaluator.evaluate(arrays, shares=shares)
             centre = pair = 0
             for part in parts:
-                centres = slice(centre, centre + len(part.counts))
-                pairs = slice(pair, pair + len(part.translation))
+                centres = slice(centre, centre + len(part.arrays.centre_atom))
+                pairs = slice(pair, pair + len(part.arrays.vectors))
                 centre, pair = centres.stop, pairs.stop
                 self._add_part(evaluator, part, energies[centres], gradients[pairs],
                                None if shares is None else shares[pairs], totals)
@@ -184,29 +175,19 @@ def _in_calls(parts: list[_Part], one_by_one: bool) -> list[list[_Part]]:
     calls: list[list[_Part]] = []
     n_pairs = 0
     for part in parts:
-        n_pairs += len(part.translation)
+        n_pairs += len(part.arrays.vectors)
         if calls and not one_by_one and n_pairs <= _PAIRS_PER_CALL:
             calls[-1].append(part)
         else:
             calls.append([part])
-            n_pairs = len(part.translation)
+            n_pairs = len(part.arrays.vectors)
     return calls
 
 
 def _joined(parts: list[_Part]) -> tuple[NeighbourArrays, list[_Part]]:
-    """One neighbour list for several parts, whose vectors become views into its own.
-
-    Indices of atoms remain those of each frame: the evaluator sees species and vectors only.
-    """
-    if len(parts) == 1:
-        return parts[0].arrays, parts
-    several = [part.arrays for part in parts]
-    starts = np.cumsum([0, *(len(a.neighbour_atom) for a in several)])
-    joined = NeighbourArrays(
-        *(np.concatenate([getattr(a, name) for a in several]) for name in ("centre_atom", "centre_species")),
-        np.concatenate([[0], *(a.offsets[1:] + start for a, start in zip(several, starts))]),
-        *(np.concatenate([getattr(a, name) for a in several]) for name in ("neighbour_atom", "neighbour_species", "vectors")),
-        max(a.n_atoms for a in several))
-    for a, start in zip(several, starts):
-        a.vectors = joined.vectors[start:start + len(a.neighbour_atom)]
+    """One neighbour list for several parts, whose vectors become views into its own."""
+    joined = concatenate([part.arrays for part in parts])
+    starts = np.cumsum([0, *(len(part.arrays.vectors) for part in parts)])
+    for part, start, end in zip(parts, starts[:-1], starts[1:], strict=True):
+        part.arrays.vectors = joined.vectors[start:end]
     return joined, parts
