@@ -3,6 +3,7 @@
 import ase
 import numpy as np
 import reference as ref
+from scipy.spatial.transform import Rotation
 
 from soapgap.basis import make_basis, radial_table
 from soapgap.model import Model, PairTerm, SoapTerm
@@ -120,6 +121,24 @@ def moved(atoms, positions, cell=None):
         out.set_cell(cell)
     out.positions = positions
     return out
+
+
+def equivalents(atoms, energies, forces, virial):
+    """Structures that are the same but for a rotation, a reflection, a translation, lattice vectors, the order of their atoms,
+    or a repetition; each with what energies, forces and virial must then be."""
+    for turn in [*Rotation.random(2, random_state=1).as_matrix(), -np.eye(3), np.diag([1.0, 1.0, -1.0])]:
+        yield (moved(atoms, atoms.positions @ turn.T, atoms.cell.array @ turn.T),
+               (energies, forces @ turn.T, turn @ virial @ turn.T))
+    rng = np.random.default_rng(2)
+    images = rng.integers(-3, 4, size=(len(atoms), 3)) * atoms.pbc
+    yield moved(atoms, atoms.positions + rng.normal(size=3) * 20), (energies, forces, virial)
+    yield moved(atoms, atoms.positions + images @ atoms.cell.array), (energies, forces, virial)
+    order = rng.permutation(len(atoms))
+    yield atoms[order], (energies[order], forces[order], virial)
+    if atoms.pbc.any():
+        repeats = np.where(atoms.pbc, [2, 3, 1], 1)
+        n = int(repeats.prod())
+        yield atoms.repeat(repeats), (np.tile(energies, n), np.tile(forces, (n, 1)), n * virial)
 
 
 def reference_energies(potential, atoms):

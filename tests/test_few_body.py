@@ -6,7 +6,7 @@ import ase
 import numpy as np
 import pytest
 import reference as ref
-from evaluator_tools import moved, structures
+from evaluator_tools import equivalents, moved, structures
 from few_body_models import (
     ALONE,
     BREAKS,
@@ -19,7 +19,6 @@ from few_body_models import (
     triplet_terms,
 )
 from models import SPECIES, random_structure
-from scipy.spatial.transform import Rotation
 
 from soapgap.errors import InputError
 from soapgap.model import EmbeddingTerm, Model, PairTerm, TripletTerm
@@ -269,20 +268,8 @@ def test_trimer_scan_across_the_cutoffs(symbols, form):
 @pytest.mark.parametrize("kind", KINDS)
 def test_invariances(kind, form):
     evaluator, atoms = make_few_body_model(form).evaluator(), structures(SPECIES, seed=5)[kind]
-    expected = energies, forces, virial = run(evaluator, atoms)
-    for turn in [*Rotation.random(2, random_state=1).as_matrix(), -np.eye(3), np.diag([1.0, 1.0, -1.0])]:
-        turned = moved(atoms, atoms.positions @ turn.T, atoms.cell.array @ turn.T)
-        assert_same(run(evaluator, turned), (energies, forces @ turn.T, turn @ virial @ turn.T))
-    rng = np.random.default_rng(2)
-    images = rng.integers(-3, 4, size=(len(atoms), 3)) * atoms.pbc
-    assert_same(run(evaluator, moved(atoms, atoms.positions + rng.normal(size=3) * 20)), expected)
-    assert_same(run(evaluator, moved(atoms, atoms.positions + images @ atoms.cell.array)), expected)
-    order = rng.permutation(len(atoms))
-    assert_same(run(evaluator, atoms[order]), (energies[order], forces[order], virial))
-    if atoms.pbc.any():
-        repeats = np.where(atoms.pbc, [2, 3, 1], 1)
-        n = int(repeats.prod())
-        assert_same(run(evaluator, atoms.repeat(repeats)), (np.tile(energies, n), np.tile(forces, (n, 1)), n * virial))
+    for twin, expected in equivalents(atoms, *run(evaluator, atoms)):
+        assert_same(run(evaluator, twin), expected)
 
 
 def test_order_of_neighbours():

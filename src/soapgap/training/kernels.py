@@ -70,10 +70,10 @@ class SoapKernel(_WithOrigins):
 
 
 @dataclass(frozen=True)
-class DistanceKernel(_WithOrigins):
-    """A `distance_2b` kernel among the species of the model."""
+class _FewBodyKernel(_WithOrigins):
+    """What `DistanceKernel` and `ThreeBodyKernel` share: a kernel of pairs or triplets among the species of the model."""
 
-    kernel: PairKernel
+    kernel: PairKernel | TripletKernel
     species: list[str]
     origins: np.ndarray | None = None
 
@@ -81,6 +81,22 @@ class DistanceKernel(_WithOrigins):
     def n_sparse(self) -> int:
         """Number of sparse points, the number of columns of this kernel."""
         return self.kernel.n_sparse
+
+    def covariance(self) -> np.ndarray:
+        """K_MM, (n_sparse, n_sparse), eV^2."""
+        return self.kernel.covariance()
+
+    def rows(self, evaluator, neighbours, gradients: bool, strain: bool):
+        """Rows of the design matrix of one structure."""
+        return self.kernel.rows(neighbours, self.species, gradients, strain)
+
+    def local_rows(self, evaluator, neighbours) -> np.ndarray:
+        """Rows of the energies of the atoms, (n_atoms, n_sparse)."""
+        return self.kernel.local_rows(neighbours, self.species)
+
+
+class DistanceKernel(_FewBodyKernel):
+    """A `distance_2b` kernel among the species of the model."""
 
     @property
     def sparse_points(self) -> np.ndarray:
@@ -93,35 +109,13 @@ class DistanceKernel(_WithOrigins):
         """For messages."""
         return f"distance_2b ({'-'.join(self.kernel.species)})"
 
-    def covariance(self) -> np.ndarray:
-        """K_MM, (n_sparse, n_sparse), eV^2."""
-        return self.kernel.covariance()
-
-    def rows(self, evaluator, neighbours, gradients: bool, strain: bool):
-        """Rows of the design matrix of one structure."""
-        return self.kernel.rows(neighbours, self.species, gradients, strain)
-
-    def local_rows(self, evaluator, neighbours) -> np.ndarray:
-        """Rows of the energies of the atoms, (n_atoms, n_sparse)."""
-        return self.kernel.local_rows(neighbours, self.species)
-
     def finished(self, weights: np.ndarray) -> list[PairTerm]:
         """The term of the fitted model."""
         return [self.kernel.pair_term(weights)]
 
 
-@dataclass(frozen=True)
-class ThreeBodyKernel(_WithOrigins):
+class ThreeBodyKernel(_FewBodyKernel):
     """An `angle_3b` or `distance_3b` kernel among the species of the model."""
-
-    kernel: TripletKernel
-    species: list[str]
-    origins: np.ndarray | None = None
-
-    @property
-    def n_sparse(self) -> int:
-        """Number of sparse points, the number of columns of this kernel."""
-        return self.kernel.n_sparse
 
     @property
     def sparse_points(self) -> np.ndarray:
@@ -133,18 +127,6 @@ class ThreeBodyKernel(_WithOrigins):
         """For messages."""
         kind = self.kernel.kind
         return f"{'angle_3b' if kind.angle else 'distance_3b'} ({'-'.join(kind.species)})"
-
-    def covariance(self) -> np.ndarray:
-        """K_MM, (n_sparse, n_sparse), eV^2."""
-        return self.kernel.covariance()
-
-    def rows(self, evaluator, neighbours, gradients: bool, strain: bool):
-        """Rows of the design matrix of one structure."""
-        return self.kernel.rows(neighbours, self.species, gradients, strain)
-
-    def local_rows(self, evaluator, neighbours) -> np.ndarray:
-        """Rows of the energies of the atoms, (n_atoms, n_sparse)."""
-        return self.kernel.local_rows(neighbours, self.species)
 
     def finished(self, weights: np.ndarray) -> list[TripletTerm]:
         """The terms of the fitted model, one per species of centres."""
