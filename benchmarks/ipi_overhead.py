@@ -5,7 +5,8 @@
 Overhead: 64 atoms of silicon, 8 beads, one thread. A run's time per step, less the bare evaluation of the same beads
 (`Potential`, kept lists, one after the other or together as the route has it), divided by 8. i-PI's own integrator and
 thermostat (PILE-G) are in it; its output, which is slow, comes every 20 steps. Rounds are interleaved: in each, the bare
-evaluation is timed beside the runs.
+evaluation is timed beside the runs. "No pairs" is the same with a model whose cutoff no pair is within: i-PI, the protocol and
+little else.
 
 Scaling: 4 beads of so many atoms that each takes more than 50 ms: one client with one thread against two clients, one client
 with two threads, batches, and two MPI ranks; beside them the throughput of two independent processes over that of one, the
@@ -27,6 +28,8 @@ import ipi_runs
 import numpy as np
 from ase.build import bulk
 from common import one_core_environment
+from evaluator_tools import model as model_of
+from evaluator_tools import pair_term
 from ipi_runs import THERMOSTAT, ipi_running
 from ipi_tools import process, program
 from rich.console import Console
@@ -121,24 +124,27 @@ def overhead(model: Path, rounds: int, steps: int, screen: Console) -> None:
     beads = [atoms.copy() for _ in range(BEADS)]
     for bead in beads:
         bead.positions += rng.normal(scale=0.03, size=bead.positions.shape)
-    potential = Potential(model, n_threads=1, skin=0.5, n_lists=64)
-    samples = {name: [] for name in ROUTES}
-    for _ in range(rounds):
-        for name, (settings, driver, together) in ROUTES.items():
-            bare = bare_seconds(potential, beads, together)
-            if driver is None:
-                settings = direct(model, together)
-            whole = step_seconds(atoms, model, {"beads": BEADS, **settings},
-                                 None if driver is None else [*driver, "--threads", "1"], steps)
-            samples[name].append((whole, bare))
+    with tempfile.TemporaryDirectory() as folder:
+        models = [model, Path(folder) / "no-pairs.safetensors"]
+        model_of(pair_term(("Si", "Si"), cutoff=1.2, width=0.3)).save(models[1])
+        potentials = [Potential(each, n_threads=1, skin=0.5, n_lists=64) for each in models]
+        samples = {name: [] for name in ROUTES}
+        for _ in range(rounds):
+            for name, (settings, driver, together) in ROUTES.items():
+                row = []
+                for each, potential in zip(models, potentials, strict=True):
+                    row.append(bare_seconds(potential, beads, together))
+                    route = {"beads": BEADS, **(direct(each, together) if driver is None else settings)}
+                    row.append(step_seconds(atoms, each, route, None if driver is None else [*driver, "--threads", "1"], steps))
+                samples[name].append(row)
     table = Table(title=f"64 atoms, {BEADS} beads, {steps} steps: medians of {rounds} interleaved rounds, ms")
-    for column in ("route", "step", "bare evaluation", "overhead per bead", "lowest", "highest"):
+    for column in ("route", "bare evaluation", "step", "overhead per bead", "lowest", "highest", "no pairs: overhead"):
         table.add_column(column, justify="left" if column == "route" else "right")
-    for name, pairs in samples.items():
-        whole, bare = 1e3 * np.array(pairs).T
-        each = (whole - bare) / BEADS
-        table.add_row(name, *(f"{np.median(x):.2f}" for x in (whole, bare)), f"{np.median(each):.3f}", f"{each.min():.3f}",
-                      f"{each.max():.3f}")
+    for name, rows in samples.items():
+        bare, whole, bare_without, whole_without = 1e3 * np.array(rows).T
+        each, without = (whole - bare) / BEADS, (whole_without - bare_without) / BEADS
+        table.add_row(name, *(f"{np.median(x):.2f}" for x in (bare, whole)),
+                      *(f"{x:.3f}" for x in (np.median(each), each.min(), each.max(), np.median(without))))
     screen.print(table)
 
 

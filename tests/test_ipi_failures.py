@@ -216,6 +216,7 @@ class TestServer:
                 connected(tmp_path / "log")
                 driver.said("\nconnected\n")
             pid = struck(tmp_path)
+            time.sleep(1.0)  # for i-PI to collect the other one's forces: only then is that one idle
             run.running.kill()
             assert driver.status() == 3
             assert driver.last_line().startswith("soapgap: i-PI closed the connection before it collected the forces")

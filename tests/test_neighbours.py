@@ -9,7 +9,7 @@ from few_body_models import make_average_model
 from models import SPECIES, make_two_species_model, random_structure
 
 from soapgap.errors import InputError
-from soapgap.neighbour_cache import NeighbourCache
+from soapgap.neighbour_cache import NeighbourCache, _KeptList
 from soapgap.neighbours import concatenate, find_pairs, neighbour_arrays, sort_pairs
 from soapgap.potential import Potential
 
@@ -163,6 +163,28 @@ class TestKept:
         for atoms in beads * 2:
             few.update(atoms)
         assert few.n_built == 8
+
+    @pytest.mark.parametrize("together", [False, True])
+    def test_outgrown_lists_go(self, monkeypatch, together):
+        """Beads of a liquid: each has one list, replaced when it has moved on, so a list is found in two trials at most."""
+        follow, trials = _KeptList.follow, []
+        monkeypatch.setattr(_KeptList, "follow", lambda one, atoms: trials.append(one) or follow(one, atoms))
+        rng = np.random.default_rng(1)
+        beads = [random_structure(3) for _ in range(6)]
+        for atoms in beads:
+            atoms.positions += rng.normal(scale=0.2, size=atoms.positions.shape)
+        cache = NeighbourCache(CUTOFF, SPECIES, SKIN, n_lists=64)
+        for _ in range(60):
+            flow = rng.normal(scale=0.01, size=beads[0].positions.shape) + [0.015, 0.0, 0.0]
+            for atoms in beads:
+                atoms.positions += flow
+            trials.clear()
+            before = cache.n_built
+            for group in [beads] if together else [[atoms] for atoms in beads]:
+                cache.update_many(group)
+            assert cache.n_built > before or len(trials) <= 2 * len(beads)
+        assert cache.n_built > 12
+        assert len(cache._lists) == 6
 
     def test_memory_is_bounded(self, monkeypatch):
         monkeypatch.setattr("soapgap.neighbour_cache.MEMORY", 0)

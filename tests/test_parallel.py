@@ -21,7 +21,7 @@ from soapgap.model import Model, TripletTerm
 from soapgap.neighbours import neighbour_arrays
 from soapgap.parallel.cost import CostModel
 from soapgap.parallel.domains import bisect, share_out
-from soapgap.parallel.plans import Plans
+from soapgap.parallel.plans import Plan, Plans
 from soapgap.reduction import reduce_model
 from soapgap.triplet_table import tabulated
 
@@ -111,6 +111,27 @@ def test_costs_count_operations():
         costs = CostModel(other)(np.array([0]), 30.0)
         assert np.isfinite(costs).all()
         assert (costs > 0.0).all()
+
+
+def test_beads_that_take_turns_and_move_on(monkeypatch):
+    """Each has one plan, replaced when it has moved on, so that two trials find it."""
+    follow, trials = Plan.follow, []
+    monkeypatch.setattr(Plan, "follow", lambda plan, *arguments: trials.append(plan) or follow(plan, *arguments))
+    model, rng = tools.cheap_model(), np.random.default_rng(1)
+    plans = Plans(model, model.evaluator(), 2, skin=0.6, n_lists=64)
+    beads, added = [random_structure(3) for _ in range(5)], []
+    for atoms in beads:
+        atoms.positions += rng.normal(scale=0.2, size=atoms.positions.shape)
+    for _ in range(50):
+        trials.clear()
+        before = len(added)
+        for atoms in beads:
+            atoms.positions += rng.normal(scale=0.01, size=atoms.positions.shape) + [0.015, 0.0, 0.0]
+            if plans.find([atoms], atoms.positions.copy()) is None:
+                added.append(plans.add([atoms], atoms.positions.copy()))
+        assert len(added) > before or len(trials) <= 2 * len(beads)
+    assert len(added) > 10
+    assert [len(dropped) for _, dropped in added] == [0] * 5 + [1] * (len(added) - 5)
 
 
 def true_imbalance(model, atoms, n_ranks):

@@ -7,7 +7,7 @@ from ase import Atoms
 
 from soapgap.neighbours import NeighbourArrays, complete_box, neighbour_arrays
 
-__all__ = ["NeighbourCache", "still_complete"]
+__all__ = ["NeighbourCache", "outgrown", "still_complete", "to_try"]
 
 MEMORY = 1 << 30  # bytes that the lists of one cache may hold together
 
@@ -58,6 +58,30 @@ def _within(moved: np.ndarray, limit: float) -> bool:
     return bool(np.einsum("ij,ij->i", moved, moved).max(initial=0.0) <= limit**2)
 
 
+def to_try(kept: list) -> list:
+    """Lists, the latest use last, in the order in which they are worth a trial.
+
+    The last one first, which beads that are close together share; then the one not used for longest: beads take turns.
+    """
+    return kept[-1:] + kept[:-1]
+
+
+def outgrown(distances: Sequence[float], skin: float) -> int | None:
+    """The list, if any, that a structure used until it needed a new one.
+
+    Without this the outgrown lists of all beads would be tried in vain for each bead at every step.
+
+    Parameters
+    ----------
+    distances : sequence of float
+        For each list, how far the structure is from the one that used the list last (largest difference of a coordinate).
+    skin : float
+        Angstrom. Within a quarter of it the new list serves both, so it is safe to drop the old one.
+    """
+    nearest = min(range(len(distances)), key=distances.__getitem__, default=None)
+    return nearest if nearest is not None and distances[nearest] <= 0.25 * skin else None
+
+
 class _KeptList:
     """A list for cutoff + skin, and the structure that it was made for."""
 
@@ -65,6 +89,7 @@ class _KeptList:
         self.arrays = neighbour_arrays(atoms, cutoff + skin, species)
         self.cutoff, self.skin = cutoff, skin
         self.positions, self.numbers, self.pbc = atoms.positions.copy(), atoms.numbers.copy(), np.array(atoms.pbc, bool)
+        self.latest = self.positions.copy()  # of the structure that used it last
         self.box = complete_box(atoms.cell.array.copy(), self.pbc)
 
     @property
@@ -85,7 +110,14 @@ class _KeptList:
         if positions is None:
             return False
         self.arrays.move(positions, box)
+        np.copyto(self.latest, atoms.positions)
         return True
+
+    def distance(self, atoms: Atoms) -> float:
+        """How far the atoms are from those that used the list last: the largest difference of a coordinate."""
+        if len(atoms) != len(self.numbers) or not np.array_equal(atoms.numbers, self.numbers):
+            return np.inf
+        return float(np.abs(atoms.positions - self.latest).max(initial=0.0))
 
 
 class NeighbourCache:
@@ -127,23 +159,24 @@ class NeighbourCache:
         """The neighbours of several structures, each with arrays of its own."""
         used: list[_KeptList] = []
         for atoms in frames:
-            used.append(self._find(atoms, used) or self._build(atoms, max(self.n_lists, len(frames))))
+            used.append(self._find(atoms, used) or self._build(atoms, max(self.n_lists, len(frames)), used))
         return [one.arrays for one in used]
 
     def _find(self, atoms: Atoms, used: list[_KeptList]) -> _KeptList | None:
-        free = [one for one in self._lists if one not in used]
-        # the last one used first (beads close together share it), then the others in the order in which they were used
-        for one in free[-1:] + free[:-1]:
+        for one in to_try([one for one in self._lists if one not in used]):
             if one.follow(atoms):
                 self._lists.remove(one)
                 self._lists.append(one)
                 return one
         return None
 
-    def _build(self, atoms: Atoms, n_lists: int) -> _KeptList:
+    def _build(self, atoms: Atoms, n_lists: int, used: list[_KeptList]) -> _KeptList:
         one = _KeptList(atoms, self.cutoff, self.skin, self.species)
         self.n_built += 1
         if self.skin > 0.0:
+            last = outgrown([np.inf if other in used else other.distance(atoms) for other in self._lists], self.skin)
+            if last is not None:
+                del self._lists[last]
             self._lists.append(one)
             while len(self._lists) > 1 and (len(self._lists) > n_lists or self._held() > MEMORY):
                 del self._lists[0]

@@ -1,5 +1,7 @@
 """One connected socket to i-PI: exact reads, whole writes, and an end that i-PI survives."""
 
+import os
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -10,8 +12,10 @@ __all__ = ["CLOSED", "STOPPED", "Connection", "LostConnection"]
 
 HEADER_LENGTH = 12
 POLL = 0.25  # seconds between looks at the stop flag while idle
+AWAKE = 1e-3  # seconds for which a process does not sleep after an answer
 STALL = 60.0  # seconds of silence in the middle of a message after which the connection counts as lost
 CLOSED, STOPPED = "closed", "stopped"  # instead of a header (lower case: never one)
+_SPARE_CORE = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) > 1
 
 
 class LostConnection(HostError):
@@ -33,6 +37,8 @@ class Connection:
         self.sock = sock
         self.stall = stall
         self.unread = False  # whether the server has gone without reading what was sent last
+        self._arrivals = select.poll()
+        self._arrivals.register(sock, select.POLLIN)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Without NODELAY small replies wait for Nagle's timer (44 ms per frame was measured); KEEPALIVE notices a
             # server machine that went away while we wait for the next frame.
@@ -49,6 +55,7 @@ class Connection:
         Returns `CLOSED` if the server closed the connection between messages, or was killed, and `STOPPED` if `stop()`
         became true while nothing had arrived.
         """
+        self._stay_awake()
         self.sock.settimeout(POLL)
         while True:
             if stop is not None and stop():
@@ -67,6 +74,18 @@ class Connection:
             return CLOSED
         rest = self.read(HEADER_LENGTH - len(start), "a header") if len(start) < HEADER_LENGTH else b""
         return (start + rest).decode("ascii", errors="replace").rstrip()
+
+    def _stay_awake(self) -> None:
+        """Looks again and again, for at most `AWAKE` seconds, whether something has come.
+
+        i-PI sends the next bead within a millisecond, and to be woken costs a process a tenth of that: with 64 atoms and 8
+        beads a step takes 9 ms this way and 10 otherwise. On a single core it would only keep i-PI waiting.
+        """
+        if not _SPARE_CORE:
+            return
+        end = time.monotonic() + AWAKE
+        while not self._arrivals.poll(0) and time.monotonic() < end:
+            os.sched_yield()
 
     def read(self, n: int, what: str) -> bytearray:
         """Exactly `n` bytes of the message `what`, or `LostConnection`."""

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from soapgap.errors import InputError
-from soapgap.neighbour_cache import still_complete
+from soapgap.neighbour_cache import outgrown, still_complete, to_try
 from soapgap.neighbours import complete_box, species_indices
 from soapgap.parallel.cost import CostModel
 from soapgap.parallel.domains import Geometry, bisect, share_out
@@ -32,12 +32,15 @@ class Plan:
     batch : Batch
     positions : ndarray, shape (n_atoms, 3)
     cells : ndarray, shape (n_frames, 3, 3)
+    latest : ndarray, shape (n_atoms, 3)
+        Positions that used it last.
     """
 
     number: int
     batch: Batch
     positions: np.ndarray
     cells: np.ndarray
+    latest: np.ndarray
 
     def follow(self, frames: Sequence[Atoms], positions: np.ndarray, cutoff: float, skin: float) -> np.ndarray | None:
         """Positions, less lattice vectors, for which the lists are complete; None if they are not (`still_complete`)."""
@@ -58,7 +61,14 @@ class Plan:
             if usable is None:
                 return None
             followed[its] = usable
+        self.latest = positions
         return followed
+
+    def distance(self, numbers: np.ndarray, positions: np.ndarray) -> float:
+        """How far atoms are from those that used the plan last: the largest difference of a coordinate."""
+        if not np.array_equal(numbers, self.batch.numbers):
+            return np.inf
+        return float(np.abs(positions - self.latest).max(initial=0.0))
 
 
 class Plans:
@@ -96,7 +106,7 @@ class Plans:
         """The plan whose lists are complete for these frames, and the positions to use with it."""
         if self._skin <= 0.0:
             return None
-        for plan in reversed(self._alive):
+        for plan in to_try(self._alive):
             usable = plan.follow(frames, positions, self._cutoff, self._skin)
             if usable is not None:
                 self._alive.remove(plan)
@@ -115,15 +125,16 @@ class Plans:
                       np.array([atoms.cell.array for atoms in frames]).reshape(-1, 3, 3),
                       np.array([atoms.pbc for atoms in frames]).reshape(-1, 3), np.zeros(len(species), np.int32))
         batch.owner = self._divide(batch, positions, self._cost(species, n_neighbours))
-        plan = Plan(self._next, batch, positions, batch.cells)
+        plan = Plan(self._next, batch, positions, batch.cells, positions)
         self._next += 1
-        dropped = self._make_room(len(frames))
+        dropped = self._make_room(plan)
         self._alive.append(plan)
         return plan, dropped
 
-    def _make_room(self, n_frames: int) -> list[int]:
-        room = self._n_lists - n_frames if self._skin > 0.0 else -1
-        dropped = []
+    def _make_room(self, new: Plan) -> list[int]:
+        room = self._n_lists - len(new.batch.sizes) if self._skin > 0.0 else -1
+        last = outgrown([plan.distance(new.batch.numbers, new.positions) for plan in self._alive], self._skin)
+        dropped = [] if last is None else [self._alive.pop(last).number]
         while self._alive and sum(len(plan.batch.sizes) for plan in self._alive) > room:
             dropped.append(self._alive.pop(0).number)
         return dropped
