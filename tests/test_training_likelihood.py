@@ -6,7 +6,7 @@ from scipy.stats import multivariate_normal
 
 from soapgap.training.tune.grouped import TallRows, choose_folds, merge, merge_rows
 from soapgap.training.tune.likelihood import (
-    Prior,
+    Covariances,
     Rows,
     combine,
     evidence,
@@ -76,13 +76,13 @@ def test_evidence_is_that_of_the_dense_covariance(noise, scales):
     cross, targets, covariances = problem()
     groups = groups_of(cross, targets)
     assert groups[0].triangle.shape == (16, 16)
-    found = evidence(groups, Prior(covariances, JITTER), np.array(noise), np.array(scales)).value
+    found = evidence(groups, Covariances(covariances, JITTER), np.array(noise), np.array(scales)).value
     assert found == pytest.approx(dense(cross, targets, covariances, noise, scales), rel=1e-9)
 
 
 def test_gradient_of_the_evidence_is_that_of_finite_differences():
     cross, targets, covariances = problem(1)
-    groups, prior = groups_of(cross, targets), Prior(covariances, JITTER)
+    groups, prior = groups_of(cross, targets), Covariances(covariances, JITTER)
     x = np.log([0.5, 2.0, 1.2, 0.6, 1.7])
 
     def value(x):
@@ -97,7 +97,7 @@ def test_gradient_of_the_evidence_is_that_of_finite_differences():
 def test_gradient_at_a_small_jitter():
     """With points so close that K_mm is singular but for the jitter, the closed form holds where differences are coarse."""
     cross, targets, covariances = problem(2)
-    groups, prior = groups_of(cross, targets), Prior([covariances[0] + 1e-13, covariances[1]], 1e-9)
+    groups, prior = groups_of(cross, targets), Covariances([covariances[0] + 1e-13, covariances[1]], 1e-9)
     x = np.log([0.5, 2.0, 1.2, 0.6, 1.7])
 
     def value(x):
@@ -110,7 +110,7 @@ def test_gradient_at_a_small_jitter():
 
 def test_merged_groups_are_the_same_evidence():
     cross, targets, covariances = problem(3)
-    groups, prior = groups_of(cross, targets), Prior(covariances, JITTER)
+    groups, prior = groups_of(cross, targets), Covariances(covariances, JITTER)
     apart = evidence(groups, prior, np.array([0.7, 0.7, 1.4]), np.array([1.2, 0.9]))
     together = evidence([merge_rows(groups[:2]), groups[2]], prior, np.array([0.7, 1.4]), np.array([1.2, 0.9]))
     assert together.value == pytest.approx(apart.value, rel=1e-12)
@@ -120,7 +120,7 @@ def test_merged_groups_are_the_same_evidence():
 
 def refit(rows, covariances, scales):
     """beta by numpy's least squares."""
-    prior = Prior(covariances, JITTER)
+    prior = Covariances(covariances, JITTER)
     factor = np.hstack([block_diagonal(prior.factors(np.array(scales))), np.zeros((sum(SIZES), 1))])
     stacked = np.vstack([rows, factor])
     return np.linalg.lstsq(stacked[:, :-1], stacked[:, -1], rcond=None)[0]
@@ -131,7 +131,7 @@ def test_weights_are_those_of_the_trainer_with_other_deltas():
     cross, targets, covariances = problem(4)
     scales = np.array([0.5, 2.0])
     rows = np.vstack([np.column_stack([k, y]) / s for k, y, s in zip(cross, targets, SIGMAS)])
-    beta = weights_of(combine(Prior(covariances, JITTER).triangle(scales), [rows]))
+    beta = weights_of(combine(Covariances(covariances, JITTER).triangle(scales), [rows]))
     per_column = np.repeat(scales**2, SIZES)
     k_mm = block_diagonal([s**2 * c for s, c in zip(scales, covariances)]) + JITTER * np.eye(sum(SIZES))
     a = rows[:, :-1] * per_column
@@ -146,7 +146,7 @@ def test_each_fold_left_out_is_a_refit(n_folds):
     folds = [rows[k::n_folds] for k in range(n_folds)]
     blocks = [[merge([fold[:3]]), fold[3:]] for fold in folds]
     seen = []
-    for number, triangle in leave_each_out(Prior(covariances, JITTER).triangle(np.array([0.8, 1.1])), blocks):
+    for number, triangle in leave_each_out(Covariances(covariances, JITTER).triangle(np.array([0.8, 1.1])), blocks):
         others = np.vstack([fold for k, fold in enumerate(folds) if k != number])
         expected = residuals(folds[number], refit(others, covariances, [0.8, 1.1]))
         np.testing.assert_allclose(residuals(folds[number], weights_of(triangle)), expected, rtol=0, atol=1e-8)
@@ -157,7 +157,7 @@ def test_each_fold_left_out_is_a_refit(n_folds):
 def test_left_out_structures_are_refits():
     cross, targets, covariances = problem(6)
     rows = np.vstack([np.column_stack([k, y]) / s for k, y, s in zip(cross, targets, SIGMAS)])
-    triangle = combine(Prior(covariances, JITTER).triangle(np.ones(2)), [rows])
+    triangle = combine(Covariances(covariances, JITTER).triangle(np.ones(2)), [rows])
     for structure in np.array_split(np.random.default_rng(0).permutation(len(rows)), 6):
         others = np.delete(rows, structure, axis=0)
         expected = residuals(rows[structure], refit(others, covariances, [1.0, 1.0]))
@@ -170,7 +170,7 @@ def test_left_out_structures_are_refits():
 def test_weights_follow_the_deltas():
     cross, targets, covariances = problem(7)
     rows = np.vstack([np.column_stack([k, y]) / s for k, y, s in zip(cross, targets, SIGMAS)])
-    prior = Prior(covariances, JITTER)
+    prior = Covariances(covariances, JITTER)
     form = np.random.default_rng(0).standard_normal(sum(SIZES))
 
     def solved(x):
@@ -187,10 +187,10 @@ def test_weights_follow_the_deltas():
 
 def test_prior_says_how_large_a_delta_may_become():
     _, _, covariances = problem()
-    prior = Prior(covariances, JITTER)
+    prior = Covariances(covariances, JITTER)
     prior.factors(prior.largest_scales)
     with pytest.raises(np.linalg.LinAlgError):
-        Prior([np.ones((5, 5))], 1e-30).factors(np.ones(1))
+        Covariances([np.ones((5, 5))], 1e-30).factors(np.ones(1))
 
 
 class Frame:

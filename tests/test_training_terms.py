@@ -187,6 +187,8 @@ def test_radii_follow_the_data():
     assert switch_radii(own, SPECIES, shortest)["C", "Si"] == pytest.approx((0.6, 1.0))
     with pytest.raises(InputError, match=r'baseline.pairs."Si-H".*C-C, C-Si, Si-Si'):
         switch_radii(BaselineConfig(pairs={"Si-H": PairRadii(outer=1.0)}), SPECIES, shortest)
+    with pytest.raises(InputError, match=r'baseline.pairs."Si-C": the pair is there twice, as "C-Si" too'):
+        switch_radii(BaselineConfig(pairs=dict.fromkeys(("C-Si", "Si-C"), PairRadii(outer=1.0))), SPECIES, shortest)
     assert baseline_terms(BaselineConfig(kind="none"), SPECIES, shortest) == []
     assert len(baseline_terms(BaselineConfig(), SPECIES, shortest)) == 3
 

@@ -14,7 +14,7 @@ from soapgap.training.prior import regulariser
 from soapgap.training.sparse.points import make_kernels
 from soapgap.training.tune.config import TuneConfig, changed
 from soapgap.training.tune.grouped import n_bytes, plan_groups, split
-from soapgap.training.tune.likelihood import Prior
+from soapgap.training.tune.likelihood import Covariances
 from soapgap.training.tune.objectives import FoldObjective, LikelihoodObjective, fold_errors, kind_weights, make_parameters
 from soapgap.training.tune.optimise import calibrated, optimise, tuned_values
 from soapgap.training.tune.trial import (
@@ -255,7 +255,8 @@ def test_optimum_is_one(made, make):
 def test_common_factor_has_the_size_of_the_residuals(made):
     _, system = made
     groups = [g for g in system.groups if not g.label.own]
-    without_own = type(system)(groups, Prior(system.prior.covariances, 1e-9), system.terms)  # so small that it hardly matters
+    # so small a jitter that it hardly matters
+    without_own = type(system)(groups, Covariances(system.prior.covariances, 1e-9), system.terms)
     parameters = make_parameters(without_own, "kind", True)
     objective = FoldObjective(without_own, parameters, 0.5)
     x = np.full(5, np.log(0.3))

@@ -100,7 +100,7 @@ def switch_radii(config: BaselineConfig, species: Sequence[str], shortest: Mappi
     Raises
     ------
     InputError
-        The configuration names a pair that the data do not have.
+        The configuration names a pair that the data do not have, or one pair twice.
     """
     given = {}
     for name, radii in config.pairs.items():
@@ -108,6 +108,9 @@ def switch_radii(config: BaselineConfig, species: Sequence[str], shortest: Mappi
         if len(symbols) != 2 or any(symbol not in species for symbol in symbols):
             expected = ", ".join("-".join(pair) for pair in species_pairs(species))
             raise InputError(f'baseline.pairs."{name}": no such pair of species; expected one of {expected}')
+        if frozenset(symbols) in given:
+            raise InputError(f'baseline.pairs."{name}": the pair is there twice, as "{"-".join(reversed(symbols))}" too; '
+                             "keep one of them")
         given[frozenset(symbols)] = radii
     result = {}
     for pair in species_pairs(species):

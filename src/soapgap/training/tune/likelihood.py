@@ -43,7 +43,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Prior:
+class Covariances:
     """K_mm of every kernel, as configured, and the jitter.
 
     Attributes
@@ -151,7 +151,7 @@ class Evidence:
     by_scale: np.ndarray
 
 
-def evidence(groups: Sequence[Rows], prior: Prior, noise: np.ndarray, scales: np.ndarray) -> Evidence:
+def evidence(groups: Sequence[Rows], prior: Covariances, noise: np.ndarray, scales: np.ndarray) -> Evidence:
     """Log marginal likelihood with its gradient.
 
         -2 log p = rho^2 + 2 log|R| - 2 log|U| + log|Lambda| + n log 2 pi,
@@ -190,7 +190,7 @@ def evidence(groups: Sequence[Rows], prior: Prior, noise: np.ndarray, scales: np
     return Evidence(float(value), by_noise, by_scale)
 
 
-def weights_by_scale(prior: Prior, scales: np.ndarray, weights: np.ndarray, along: np.ndarray) -> np.ndarray:
+def weights_by_scale(prior: Covariances, scales: np.ndarray, weights: np.ndarray, along: np.ndarray) -> np.ndarray:
     """- along . dP/d(log s) beta of every kernel, (n_kernels,): how a linear form of the weights follows the deltas.
 
     Parameters

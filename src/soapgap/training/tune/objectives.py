@@ -9,7 +9,15 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from soapgap.training.tune.grouped import Group, Label, merge, merge_rows
-from soapgap.training.tune.likelihood import Prior, combine, evidence, leave_each_out, residuals, weights_by_scale, weights_of
+from soapgap.training.tune.likelihood import (
+    Covariances,
+    combine,
+    evidence,
+    leave_each_out,
+    residuals,
+    weights_by_scale,
+    weights_of,
+)
 from soapgap.training.validate import QUANTITIES
 
 DECADE = np.log(10.0)
@@ -33,7 +41,7 @@ class System:
     """
 
     groups: Sequence[Group]
-    prior: Prior
+    prior: Covariances
     terms: Sequence[int]
 
     @property

@@ -22,7 +22,7 @@ from soapgap.training.progress import Reporter
 from soapgap.training.sparse.points import Plan, PlannedPair, make_kernels
 from soapgap.training.tune.config import TuneConfig, changed
 from soapgap.training.tune.grouped import Part, choose_folds, label_parts, make_groups, n_bytes, plan_groups
-from soapgap.training.tune.likelihood import Prior
+from soapgap.training.tune.likelihood import Covariances
 from soapgap.training.tune.objectives import (
     FoldObjective,
     LikelihoodObjective,
@@ -163,12 +163,12 @@ def make_system(prepared: Prepared, advance=lambda amount: None) -> System:
     return System(groups, _prior(prepared), terms_of(problem.plan, problem.config, problem.shortest))
 
 
-def _prior(prepared: Prepared) -> Prior:
+def _prior(prepared: Prepared) -> Covariances:
     """K_mm with the jitter that the trainer would choose."""
     config = prepared.problem.config
     covariances = [kernel.covariance() for kernel in prepared.kernels]
     for jitter in (config.sparse_jitter,) if "sparse_jitter" in config.model_fields_set else JITTERS:
-        prior = Prior(covariances, jitter)
+        prior = Covariances(covariances, jitter)
         try:
             prior.factors(np.ones(len(covariances)))
         except np.linalg.LinAlgError:
