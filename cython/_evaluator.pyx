@@ -205,13 +205,14 @@ cdef class Evaluator:
 
 
 def sort_pairs(int64_t n_atoms, i, j, shift):
-    """Pairs of atoms in compressed rows, sorted by i, then j, then shift; linear in the number of pairs.
+    """A full list in compressed rows from pairs that are given once; sorted by i, then j, then shift, in linear time.
 
     Parameters
     ----------
     n_atoms : int
-    i, j : ndarray, int64, shape (n_pairs,)
-    shift : ndarray, int32, shape (n_pairs, 3)
+    i, j : ndarray, int64, shape (n_pairs / 2,)
+    shift : ndarray, int32, shape (n_pairs / 2, 3)
+        (i, j, shift) stands for (j, i, -shift) as well.
 
     Returns
     -------
@@ -225,8 +226,8 @@ def sort_pairs(int64_t n_atoms, i, j, shift):
     cdef const int64_t[::1] second = _atoms(_checked(j, np.int64, (n,), "j"), n_atoms, "j")
     cdef const int32_t[:, ::1] cell = _checked(shift, np.int32, (n, 3), "shift")
     cdef int64_t[::1] offsets = np.zeros(n_atoms + 1, dtype=np.int64)
-    cdef int64_t[::1] neighbour = np.empty(n, dtype=np.int64)
-    cdef int64_t[:, ::1] ordered = np.empty((n, 3), dtype=np.int64)
+    cdef int64_t[::1] neighbour = np.empty(2 * n, dtype=np.int64)
+    cdef int64_t[:, ::1] ordered = np.empty((2 * n, 3), dtype=np.int64)
     if n:
         with nogil:
             c_sort_pairs(n_atoms, n, &first[0], &second[0], &cell[0, 0], &offsets[0], &neighbour[0], &ordered[0, 0])

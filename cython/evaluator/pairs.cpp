@@ -1,4 +1,4 @@
-// Pairs in any order -> compressed rows, and their vectors. SPDX-License-Identifier: BSD-3-Clause
+// Pairs, each given once, in any order -> compressed rows of a full list, and their vectors. SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
 #include <array>
 #include <vector>
@@ -10,13 +10,6 @@ namespace soapgap {
 namespace {
 
 using Cell = std::array<std::int64_t, 3>;
-
-// starts[k]: where bucket k begins when `keys` are put into buckets; starts[n] is their number.
-void count(std::int64_t n, std::int64_t n_keys, const std::int64_t *keys, std::int64_t *starts) {
-  std::fill(starts, starts + n + 1, 0);
-  for (std::int64_t p = 0; p < n_keys; ++p) ++starts[keys[p] + 1];
-  for (std::int64_t k = 0; k < n; ++k) starts[k + 1] += starts[k];
-}
 
 // Images of one atom stand together by now; there is more than one only in cells smaller than twice the cutoff.
 void order_images(std::int64_t begin, std::int64_t end, const std::int64_t *neighbour, std::int64_t *shift) {
@@ -33,18 +26,28 @@ void order_images(std::int64_t begin, std::int64_t end, const std::int64_t *neig
 
 }  // namespace
 
-void sort_pairs(std::int64_t n_atoms, std::int64_t n_pairs, const std::int64_t *i, const std::int64_t *j,
+void sort_pairs(std::int64_t n_atoms, std::int64_t n_given, const std::int64_t *i, const std::int64_t *j,
                 const std::int32_t *shift, std::int64_t *offsets, std::int64_t *neighbour, std::int64_t *sorted_shift) {
-  // Two stable counting sorts, the last one by centre: linear in the number of pairs, and no comparisons.
-  std::vector<std::int64_t> next(n_atoms + 1), by_neighbour(n_pairs);
-  count(n_atoms, n_pairs, j, next.data());
-  for (std::int64_t p = 0; p < n_pairs; ++p) by_neighbour[next[j[p]]++] = p;
-  count(n_atoms, n_pairs, i, offsets);
+  std::fill(offsets, offsets + n_atoms + 1, 0);
+  for (std::int64_t p = 0; p < n_given; ++p) {
+    ++offsets[i[p] + 1];
+    ++offsets[j[p] + 1];
+  }
+  for (std::int64_t k = 0; k < n_atoms; ++k) offsets[k + 1] += offsets[k];
+  // Two stable counting sorts, by neighbour and then by centre: linear in the number of pairs, and no comparisons. An atom is
+  // as often neighbour as it is centre, so both have the same buckets.
+  std::vector<std::int64_t> next(offsets, offsets + n_atoms + 1), by_neighbour(2 * n_given);
+  for (std::int64_t p = 0; p < n_given; ++p) {
+    by_neighbour[next[j[p]]++] = 2 * p;      // as given
+    by_neighbour[next[i[p]]++] = 2 * p + 1;  // the other way round
+  }
   std::copy(offsets, offsets + n_atoms + 1, next.begin());
-  for (const std::int64_t p : by_neighbour) {
-    const std::int64_t place = next[i[p]]++;
-    neighbour[place] = j[p];
-    std::copy_n(shift + 3 * p, 3, sorted_shift + 3 * place);
+  for (const std::int64_t entry : by_neighbour) {
+    const std::int64_t p = entry / 2;
+    const bool turned = entry % 2;
+    const std::int64_t place = next[turned ? j[p] : i[p]]++;
+    neighbour[place] = turned ? i[p] : j[p];
+    for (int x = 0; x < 3; ++x) sorted_shift[3 * place + x] = turned ? -shift[3 * p + x] : shift[3 * p + x];
   }
   for (std::int64_t k = 0; k < n_atoms; ++k) order_images(offsets[k], offsets[k + 1], neighbour, sorted_shift);
 }

@@ -24,28 +24,37 @@ void require(bool condition, const char *what) {
   if (!condition) throw std::runtime_error(what);
 }
 
-// Pairs given back to front come out in rows, ordered, with the vectors that their shifts say.
+// Pairs given once and back to front come out as rows of a full list, ordered, with the vectors that their shifts say.
 void check_pairs(const std::vector<std::int64_t> &offsets, const std::vector<std::int64_t> &neighbour_atom) {
-  const auto n = static_cast<std::int64_t>(offsets.size()) - 1, n_pairs = static_cast<std::int64_t>(neighbour_atom.size());
-  std::vector<std::int64_t> i, atoms, j(neighbour_atom.rbegin(), neighbour_atom.rend()), starts(n + 1), sorted(n_pairs),
-      shift(3 * n_pairs);
+  const auto n = static_cast<std::int64_t>(offsets.size()) - 1;
+  std::vector<std::int64_t> i, j, atoms(n), starts(n + 1);
   for (std::int64_t k = n; k-- > 0;) {
-    i.insert(i.end(), offsets[k + 1] - offsets[k], k);
-    atoms.insert(atoms.begin(), k);
+    atoms[k] = k;
+    for (std::int64_t p = offsets[k + 1]; p-- > offsets[k];)
+      if (k < neighbour_atom[p]) {
+        i.push_back(k);
+        j.push_back(neighbour_atom[p]);
+      }
   }
-  std::vector<std::int32_t> given(3 * n_pairs);
-  for (std::int64_t p = 0; p < n_pairs; ++p) given[3 * p] = static_cast<std::int32_t>(p % 5 - 2);
-  soapgap::sort_pairs(n, n_pairs, i.data(), j.data(), given.data(), starts.data(), sorted.data(), shift.data());
-  require(starts == offsets, "sorting changes the rows");
+  const auto n_given = static_cast<std::int64_t>(i.size());
+  std::vector<std::int32_t> given(3 * n_given);
+  for (std::int64_t p = 0; p < n_given; ++p) given[3 * p] = static_cast<std::int32_t>(p % 5 - 2);
+  std::vector<std::int64_t> sorted(2 * n_given), shift(6 * n_given);
+  soapgap::sort_pairs(n, n_given, i.data(), j.data(), given.data(), starts.data(), sorted.data(), shift.data());
+  require(starts[n] == 2 * n_given, "pairs are lost");
   for (std::int64_t k = 0; k < n; ++k)
     for (std::int64_t p = starts[k] + 1; p < starts[k + 1]; ++p)
       require(std::pair(sorted[p - 1], shift[3 * p - 3]) <= std::pair(sorted[p], shift[3 * p]), "a row is not sorted");
   const std::vector<double> positions(3 * n, 1.0), cell{2.0, 3.0, 5.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0};
-  std::vector<double> vectors(3 * n_pairs);
+  std::vector<double> vectors(6 * n_given);
   soapgap::pair_vectors(n, atoms.data(), starts.data(), sorted.data(), shift.data(), positions.data(), cell.data(), vectors.data());
-  for (std::int64_t p = 0; p < n_pairs; ++p)
-    for (int x = 0; x < 3; ++x)
+  double sum = 0.0;
+  for (std::int64_t p = 0; p < 2 * n_given; ++p)
+    for (int x = 0; x < 3; ++x) {
       require(vectors[3 * p + x] == static_cast<double>(shift[3 * p]) * cell[x], "a vector is not that of its shift");
+      sum += vectors[3 * p + x];
+    }
+  require(sum == 0.0, "a pair is not there in both directions");
 }
 
 bool one_structure(const soapgap::Model &model, std::ifstream &file) {

@@ -105,9 +105,9 @@ void add_forces(const Neighbours &, const double *gradients, const std::int64_t 
 // ---- what a host with positions and a cell needs to make Neighbours ---------------------------------------------
 // Pairs are r_ij = r_j - r_i + shift . cell, with shift a triple of integers and the rows of `cell` lattice vectors.
 
-// Sorts a full list of pairs by i, then j, then shift: offsets[n_atoms + 1], neighbour[n_pairs] and sorted_shift[n_pairs][3]
-// are overwritten. i and j run from 0 to n_atoms - 1.
-void sort_pairs(std::int64_t n_atoms, std::int64_t n_pairs, const std::int64_t *i, const std::int64_t *j,
+// A full list from pairs that are given once: (i, j, shift) stands for (j, i, -shift) as well. Sorted by i, then j, then shift:
+// offsets[n_atoms + 1], neighbour[2 n_given] and sorted_shift[2 n_given][3] are overwritten. i and j run from 0 to n_atoms - 1.
+void sort_pairs(std::int64_t n_atoms, std::int64_t n_given, const std::int64_t *i, const std::int64_t *j,
                 const std::int32_t *shift, std::int64_t *offsets, std::int64_t *neighbour, std::int64_t *sorted_shift);
 
 // Overwrites vectors[n_pairs][3] with r_ij for rows of pairs; centre c is atom centre_atom[c]. positions[n_atoms][3].

@@ -10,6 +10,7 @@ from soapgap.neighbours import NeighbourArrays, complete_box, neighbour_arrays
 __all__ = ["NeighbourCache", "outgrown", "still_complete", "to_try"]
 
 MEMORY = 1 << 30  # bytes that the lists of one cache may hold together
+PATIENCE = 8  # a list may fail so many times as often as there are lists; beads that take turns need 2
 
 
 def still_complete(before: np.ndarray, box_before: np.ndarray, positions: np.ndarray, box: np.ndarray, pbc: np.ndarray,
@@ -90,6 +91,7 @@ class _KeptList:
         self.cutoff, self.skin = cutoff, skin
         self.positions, self.numbers, self.pbc = atoms.positions.copy(), atoms.numbers.copy(), np.array(atoms.pbc, bool)
         self.latest = self.positions.copy()  # of the structure that used it last
+        self.misses = 0  # structures in a row that could not use it
         self.box = complete_box(atoms.cell.array.copy(), self.pbc)
 
     @property
@@ -111,6 +113,7 @@ class _KeptList:
             return False
         self.arrays.move(positions, box)
         np.copyto(self.latest, atoms.positions)
+        self.misses = 0
         return True
 
     def distance(self, atoms: Atoms) -> float:
@@ -168,6 +171,9 @@ class NeighbourCache:
                 self._lists.remove(one)
                 self._lists.append(one)
                 return one
+            one.misses += 1
+            if one.misses > PATIENCE * len(self._lists):  # its structure has found another list: nobody will come back to it
+                self._lists.remove(one)
         return None
 
     def _build(self, atoms: Atoms, n_lists: int, used: list[_KeptList]) -> _KeptList:

@@ -125,7 +125,7 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff:
     # einsum, not @: numpy's BLAS would leave its threads spinning for 20 ms, on the cores that the evaluator wants next
     home = np.floor(np.einsum("nk,kx->nx", positions, np.linalg.inv(box))) * pbc
     wrapped = positions - np.einsum("nk,kx->nx", home, box)
-    search = NeighborList(cutoff=cutoff, full_list=True, sorted=False, n_threads=1)
+    search = NeighborList(cutoff=cutoff, full_list=False, sorted=False, n_threads=1)  # half is faster
     i, j, shift = search.compute(points=_without_wide_gaps(wrapped, box[~pbc], cutoff), box=box, periodic=pbc,
                                  quantities="ijS")
     # the library's size_t, looked at as int64: pages of fresh memory cost more than what is done with them

@@ -17,7 +17,7 @@ from soapgap.ranks import under_launcher
 
 __all__ = ["Potential", "Result", "default_threads"]
 
-TOGETHER = 10_000  # atoms; beyond it larger matrix products gain nothing, and arrays of all pairs cost memory
+TOGETHER = 256  # atoms for each thread, two batches; beyond it products gain nothing, and pairs of all leave the caches
 
 
 def default_threads() -> int:
@@ -91,7 +91,7 @@ class Potential:
         """
         results: list[Result] = []
         # a model of whole structures must not take two for one
-        limit = 0 if self.evaluator.whole_structure else TOGETHER
+        limit = 0 if self.evaluator.whole_structure else TOGETHER * self.evaluator.n_threads
         for group in _groups([len(atoms) for atoms in frames], limit):
             results += self._compute_together(frames[group])
         return results
