@@ -11,7 +11,8 @@ leaves out a part of the kinetic stress, so its conserved quantity is not one: i
 rows "completed" put that part into i-PI when it is loaded.
 
 A straight line through the conserved quantity: slope x length must stay below a tenth of the fluctuation about it
-(status 1 otherwise); and the fluctuation must fall with the square of the time step (with an exponent of 1.8 to 2.2).
+(status 1 otherwise), and how far apart the means of six parts of the run lie tells wandering from drift; and the
+fluctuation must fall with the square of the time step (with an exponent of 1.8 to 2.2).
 """
 
 import argparse
@@ -115,12 +116,15 @@ def measure(ensemble, options, beads):
     rows = []
     for dt in TIME_STEPS:
         with tempfile.TemporaryDirectory() as folder:
-            line = linear_drift(*conserved(ensemble, options.model, dt, options.ps, beads, Path(folder)))
+            time, energy = conserved(ensemble, options.model, dt, options.ps, beads, Path(folder))
+        line = linear_drift(time, energy)
+        sixths = float(np.ptp([part.mean() for part in np.array_split(energy, 6)]))
         rows.append({"ensemble": ensemble.name, "beads": beads, "dt_fs": dt, "ps": options.ps,
                      "fluctuation_meV_per_atom": line.fluctuation, "slope": line.slope,
-                     "slope_standard_error": line.standard_error, "slope_x_length_over_fluctuation": line.relative})
+                     "slope_standard_error": line.standard_error, "slope_x_length_over_fluctuation": line.relative,
+                     "means_of_sixths_within_meV_per_atom": sixths})
         print(f"{ensemble.name:20s}{dt:6.1f}{line.fluctuation:22.5f}{line.slope:19.6f}{line.standard_error:11.6f}"
-              f"{line.relative:20.3f}", flush=True)
+              f"{line.relative:20.3f}{sixths:34.5f}", flush=True)
     exponent = power_law_exponent(TIME_STEPS, [row["fluctuation_meV_per_atom"] for row in rows])
     print(f"{ensemble.name:20s}the fluctuation goes with the time step to the power {exponent:.2f}", flush=True)
     flat = all(row["slope_x_length_over_fluctuation"] < 0.1 for row in rows)
@@ -136,7 +140,8 @@ def main():
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     beads = options.beads or (1 if options.npt else 8)
-    print("ensemble           dt/fs  fluctuation meV/atom  slope meV/atom/ps   +- error   slope x length / fluctuation")
+    print("ensemble           dt/fs  fluctuation meV/atom  slope meV/atom/ps   +- error   slope x length / fluctuation"
+          "   means of sixths within")
     results = [measure(ensemble, options, beads) for ensemble in (NPT if options.npt else NVE)]
     if options.json:
         write_atomically(options.json, json.dumps([row for rows, _ in results for row in rows], indent=1) + "\n")

@@ -102,9 +102,7 @@ class _KeptList:
 
     def follow(self, atoms: Atoms) -> bool:
         """Brings the vectors up to date, or says that the list is no longer complete."""
-        if len(atoms) != len(self.numbers) or not np.array_equal(atoms.numbers, self.numbers):
-            return False
-        if not np.array_equal(atoms.pbc, self.pbc):
+        if not (np.array_equal(atoms.numbers, self.numbers) and np.array_equal(atoms.pbc, self.pbc)):
             return False
         cell = atoms.cell.array
         box = self.box if not self.pbc.any() else cell if self.pbc.all() else complete_box(cell, self.pbc)
@@ -118,7 +116,7 @@ class _KeptList:
 
     def distance(self, atoms: Atoms) -> float:
         """How far the atoms are from those that used the list last: the largest difference of a coordinate."""
-        if len(atoms) != len(self.numbers) or not np.array_equal(atoms.numbers, self.numbers):
+        if not np.array_equal(atoms.numbers, self.numbers):
             return np.inf
         return float(np.abs(atoms.positions - self.latest).max(initial=0.0))
 

@@ -118,14 +118,19 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff:
         A position is not finite, or the cell is unusable.
     """
     pbc = np.asarray(pbc, dtype=bool)
+    return _pairs_in_box(positions, complete_box(cell, pbc), pbc, cutoff)
+
+
+def _pairs_in_box(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, cutoff: float):
+    """`find_pairs` in a cell that is complete already."""
     if not np.isfinite(positions).all():
         raise InputError("the structure has a position that is not finite: expected numbers in Angstrom; check where the "
                          "structure comes from")
-    box = complete_box(cell, pbc)
     # einsum, not @: numpy's BLAS would leave its threads spinning for 20 ms, on the cores that the evaluator wants next
     home = np.floor(np.einsum("nk,kx->nx", positions, np.linalg.inv(box))) * pbc
     wrapped = positions - np.einsum("nk,kx->nx", home, box)
-    search = NeighborList(cutoff=cutoff, full_list=False, sorted=False, n_threads=1)  # half is faster
+    # each pair once, which is a shorter search: `sort_pairs` adds the other direction
+    search = NeighborList(cutoff=cutoff, full_list=False, sorted=False, n_threads=1)
     i, j, shift = search.compute(points=_without_wide_gaps(wrapped, box[~pbc], cutoff), box=box, periodic=pbc,
                                  quantities="ijS")
     # the library's size_t, looked at as int64: pages of fresh memory cost more than what is done with them
@@ -170,10 +175,12 @@ def neighbour_arrays(atoms: Atoms, cutoff: float, species: Sequence[str]) -> Nei
         If an element is not in `species`, or a position or cell vector is unusable.
     """
     kinds = species_indices(atoms, species)
-    offsets, j, shift = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, cutoff)
+    pbc = np.asarray(atoms.pbc, dtype=bool)
+    box = complete_box(atoms.cell.array, pbc)
+    offsets, j, shift = _pairs_in_box(atoms.positions, box, pbc, cutoff)
     n = len(atoms)
     arrays = NeighbourArrays(np.arange(n, dtype=np.int64), kinds, offsets, j, kinds[j], np.empty((len(j), 3)), n, shift)
-    arrays.move(atoms.positions, complete_box(atoms.cell.array, np.asarray(atoms.pbc, dtype=bool)))
+    arrays.move(atoms.positions, box)
     return arrays
 
 
