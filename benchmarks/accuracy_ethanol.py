@@ -22,7 +22,7 @@ import numpy as np
 from ase.io import read, write
 
 import soapgap
-from soapgap.soap_term import SoapTerm
+from soapgap.model.terms.soap import SoapTerm
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

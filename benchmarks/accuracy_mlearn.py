@@ -52,7 +52,7 @@ def settings(element: str, folder: Path, output: str, seed: int) -> dict:
 def one(element: str, seed: int, folder: Path) -> dict:
     """One fit in this process; wall time from before the imports, peak memory of the whole process."""
     start = time.perf_counter()
-    from soapgap.training import fit
+    from soapgap.fitting import fit
 
     with tempfile.TemporaryDirectory() as place:
         content = settings(element, folder, str(Path(place) / "model.safetensors"), seed)

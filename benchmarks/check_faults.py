@@ -29,10 +29,10 @@ from common import Screen, Table, save
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from planted_faults import PLANTED, copies, write_set
 
-from soapgap.training.check.frames import read_frames
-from soapgap.training.check.outliers import species_energies
-from soapgap.training.check.run import check
-from soapgap.training.config.data import DataConfig
+from soapgap.check.frames import read_frames
+from soapgap.check.outliers import species_energies
+from soapgap.check.run import check
+from soapgap.config.data import DataConfig
 
 SETS = {
     "Si": ("mlearn/Si_train.xyz", "group"), "Si test": ("mlearn/Si_test.xyz", "group"),

@@ -22,8 +22,8 @@ from ase.io import read, write
 from table_fit import gap_fit_command, gap_fit_program
 
 from soapgap import read_quip
+from soapgap.fitting import fit
 from soapgap.potential import Potential
-from soapgap.training import fit
 
 CUTOFF = {"Si": 5.4, "Li": 4.8, "Cu": 4.1}
 N_SPARSE = {"Si": 1000, "Li": 4000, "Cu": 4000}

@@ -27,7 +27,7 @@ from fit_silicon import settings as published_settings
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 PROGRAM = """
 import json, sys
-from soapgap.training import fit
+from soapgap.fitting import fit
 content, options = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 result = fit(content, **options)
 print("MEASURED", json.dumps({"planned_seconds": result.planned_seconds, "seconds": result.seconds,
@@ -56,7 +56,7 @@ def large(options) -> bool:
         total = time.perf_counter() - start
     print(done.stdout)
     measured = json.loads(done.stdout.split("MEASURED", 1)[1])
-    from soapgap.training.usage import as_bytes
+    from soapgap.learn.usage import as_bytes
 
     time_ratio = measured["seconds"]["design matrix and QR"] / measured["planned_seconds"]
     memory_ratio = measured["peak_bytes"] / measured["planned_bytes"]

@@ -51,7 +51,7 @@ def settings(folder: Path, output: str, basis: str, seed: int) -> dict:
 def one_fit(folder: Path, basis: str, seed: int) -> dict:
     """One fit in this process; wall time from before the imports, peak memory of the whole process."""
     start = time.perf_counter()
-    from soapgap.training import fit
+    from soapgap.fitting import fit
 
     with tempfile.TemporaryDirectory() as place:
         result = fit(settings(folder, str(Path(place) / "si.safetensors"), basis, seed), threads=1, quiet=True)

@@ -13,11 +13,11 @@ from ase.io import read, write
 from common import fit_in_child
 
 import soapgap
-from soapgap.basis import make_basis
 from soapgap.errors import ModelFileError
 from soapgap.model import Model, SoapTerm
-from soapgap.neighbours import neighbour_arrays
-from soapgap.reduction import reduce_model
+from soapgap.neighbours.arrays import neighbour_arrays
+from soapgap.radial.basis import make_basis
+from soapgap.reduction.soap import reduce_model
 
 CUTOFF = 5.0
 CANCELLATION = 5e5  # eV, sum |weights| delta^2 of the silicon fits with 1000 points is 3e5 to 1.4e6

@@ -8,7 +8,7 @@ from common import Table, interleaved, median
 from systems import CUTOFF, describe_fit, ethanol_box, ethanol_fit, silicon_fit, structure, unreduced
 
 from soapgap.model import Model
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 
 N_ATOMS = 512
 

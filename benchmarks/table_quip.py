@@ -11,7 +11,7 @@ from common import Table, installed, interleaved, launch, median, pairwise, work
 from systems import mean_neighbours, structure
 from table_fit import gap_fit_program
 
-from soapgap.convert import convert
+from soapgap.cli.convert import convert
 from soapgap.model import Model
 
 N_ATOMS = 216

@@ -65,7 +65,7 @@ class EvaluatorAlone(Soapgap):
     """The evaluator without neighbour list and without gathering of forces: energies and all de_i/dr_ij."""
 
     def structure(self, seed):
-        from soapgap.neighbours import neighbour_arrays
+        from soapgap.neighbours.arrays import neighbour_arrays
 
         if not hasattr(self, "pairs"):  # one structure will do: the evaluator keeps nothing between calls
             atoms = super().structure(seed)
@@ -176,7 +176,7 @@ def launch():
 
 def fit(path):
     """One fit; what it took by step, and its memory."""
-    from soapgap.training import fit
+    from soapgap.fitting import fit
 
     with open(path) as file:
         result = fit(json.load(file), threads=1, quiet=True, restart=True)

@@ -84,7 +84,7 @@ cdef class Evaluator:
 
         Parameters
         ----------
-        neighbours : soapgap.neighbours.NeighbourArrays
+        neighbours : soapgap.neighbours.arrays.NeighbourArrays
         gradients : bool
             False saves the backward half.
         shares : ndarray, float64, shape (n_pairs,), optional
@@ -239,7 +239,7 @@ def pair_vectors(neighbours, positions, box):
 
     Parameters
     ----------
-    neighbours : soapgap.neighbours.NeighbourArrays
+    neighbours : soapgap.neighbours.arrays.NeighbourArrays
         With `shift`.
     positions : ndarray, float64, shape (n_atoms, 3)
         Angstrom.

@@ -10,8 +10,8 @@ from ipi_tools import CELL, POSITIONS, Server, short_directory
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch, request):
     """Reports of fits take two seconds each and are tested by themselves, and where a test is marked `report`."""
-    if "soapgap.training.fit" in sys.modules and not request.node.get_closest_marker("report"):
-        monkeypatch.setattr(sys.modules["soapgap.training.fit"], "write_report_files", lambda *_: None)
+    if "soapgap.fitting.pipeline" in sys.modules and not request.node.get_closest_marker("report"):
+        monkeypatch.setattr(sys.modules["soapgap.fitting.pipeline"], "write_report_files", lambda *_: None)
 
 
 @pytest.fixture

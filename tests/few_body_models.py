@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from models import CUTOFF, SPECIES, pair_term, random_structure
 
-from soapgap.basis import gto_basis, radial_table
 from soapgap.model import Channels, EmbeddingTerm, Model, RadialTable, SoapTerm, TripletTerm
-from soapgap.neighbours import neighbour_arrays
-from soapgap.reduction import reduce_model
-from soapgap.triplet_table import tabulated
+from soapgap.neighbours.arrays import neighbour_arrays
+from soapgap.radial.basis import gto_basis, radial_table
+from soapgap.reduction.soap import reduce_model
+from soapgap.reduction.triplet import tabulated
 
 E0 = {"Si": -1.25, "O": -0.5}
 ALONE, EXCHANGED = [[0, 1, 2]], [[0, 1, 2], [1, 0, 2]]

@@ -9,7 +9,7 @@ import numpy as np
 from quip_fits import gap_fit_program, quip_results
 from training_tools import observed, toy_frames
 
-from soapgap.training.gap_fit.run import run
+from soapgap.gap_fit.run import run
 
 PAIR = "distance_2b cutoff=4.0 cutoff_transition_width=1.0 covariance_type=ard_se delta=0.9 theta_uniform=0.7 n_sparse=8"
 SOAP = ("soap n_max=4 l_max=3 cutoff=4.0 cutoff_transition_width=1.0 atom_sigma=0.5 zeta=2 delta=0.8 "

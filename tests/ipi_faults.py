@@ -21,7 +21,7 @@ import numpy as np
 from ipi_runs import crystal, ipi_running
 from ipi_tools import LIMIT, Driver, environment, header, process, program
 
-from soapgap.external import AsePotential
+from soapgap.model.external import AsePotential
 from soapgap.potential import Potential
 
 MEBIBYTE = 1 << 20

@@ -12,10 +12,10 @@ from ase.units import Hartree
 from ipi_tools import LIMIT, environment, process, program, short_directory
 from models import soap_term
 
-from soapgap.basis import radial_table
 from soapgap.model import Model, PairTerm
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
+from soapgap.radial.basis import radial_table
 
 SPECIES = ["Si", "Ge"]
 INPUT = """<simulation verbosity="low" safe_stride="1000000">

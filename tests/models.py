@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from soapgap.basis import gto_basis, radial_table
 from soapgap.model import Model, PairTerm, SoapTerm
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
+from soapgap.radial.basis import gto_basis, radial_table
 
 SPECIES = ["Si", "O"]
 CUTOFF = 4.0

@@ -24,9 +24,9 @@ from few_body_models import E0, make_few_body_model, make_ordered_model
 from models import CUTOFF, SPECIES, make_two_species_model, random_structure, soap_term
 
 from soapgap.errors import InputError
-from soapgap.external import AsePotential
 from soapgap.model import Channels, Model
-from soapgap.neighbours import find_pairs
+from soapgap.model.external import AsePotential
+from soapgap.neighbours.arrays import find_pairs
 from soapgap.parallel import ParallelPotential
 from soapgap.parallel.domains import Geometry, bisect, own_pairs
 

@@ -11,8 +11,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from training_tools import isolated, labelled, toy_frames
 
-from soapgap.training.check.run import check
-from soapgap.training.check.units import EV_A3_IN_GPA
+from soapgap.check.run import check
+from soapgap.check.units import EV_A3_IN_GPA
 
 DEMO = files("soapgap") / "demo" / "data"
 

@@ -127,7 +127,7 @@ def test_the_evaluator_builds_alone_and_runs_clean_under_sanitizers(tmp_path):
     from few_body_models import make_channels_model, make_few_body_model
     from models import make_two_species_model, random_structure
 
-    from soapgap.reduction import reduce_term
+    from soapgap.reduction.soap import reduce_term
 
     build = build_evaluator(tmp_path, "-DSOAPGAP_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=Debug",
                             "-DSOAPGAP_SELFTEST=ON")
@@ -169,7 +169,7 @@ def write_structures(path, structures):
     """Centre species, counts, neighbours' species and vectors as plain numbers, for the self-test program."""
     from models import CUTOFF, SPECIES
 
-    from soapgap.neighbours import neighbour_arrays
+    from soapgap.neighbours.arrays import neighbour_arrays
 
     with open(path, "w") as file:
         for atoms in structures:

@@ -9,7 +9,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from models import make_two_species_model, random_structure
 
 from soapgap import InputError, Potential, SoapGAP
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 
 SPECIES = ["Si", "O"]
 

@@ -12,8 +12,8 @@ from models import CUTOFF, SPECIES, random_structure
 
 from soapgap.errors import InputError
 from soapgap.model import Channels, Model, RadialTable
-from soapgap.neighbours import NeighbourArrays, neighbour_arrays
-from soapgap.reduction import exact_model, reduce_model, reduce_term
+from soapgap.neighbours.arrays import NeighbourArrays, neighbour_arrays
+from soapgap.reduction.soap import exact_model, reduce_model, reduce_term
 
 KINDS = ("tiny", "slab", "molecule")
 TERMS = range(5)
@@ -48,7 +48,7 @@ def assert_best(errors, scale, relative):
     assert min(errors) < relative * scale, (errors, scale)
 
 
-# ---- the reference: formulas of soapgap.soap_term's docstrings ----------------------------------------------------
+# ---- the reference: formulas of soapgap.model.terms.soap's docstrings ----------------------------------------------------
 
 def slow_coefficients(term, environment):
     """c_{lm,I}: every neighbour adds its own species' R_nl Y_lm to the channel that its species belongs to."""

@@ -11,7 +11,7 @@ from convert_tools import PAIR, SOAP, assert_same, numbers
 from quip_fits import gap_fit, quip_results, small_cell, training_frames
 
 from soapgap import cli
-from soapgap.convert import convert
+from soapgap.cli.convert import convert
 from soapgap.errors import InputError
 from soapgap.model import Model
 from soapgap.quip import read_quip

@@ -14,13 +14,13 @@ from training_tools import PAIR as PAIR_2B
 from training_tools import SOAP as SOAP_GTO
 
 from soapgap.errors import InputError
+from soapgap.fitting import fit
 from soapgap.model import Channels, EmbeddingTerm, PairTerm, SoapTerm, TripletTerm
 from soapgap.potential import Potential
 from soapgap.quip import read_quip, write_quip
 from soapgap.quip.document import read_document
 from soapgap.quip.glue import density
-from soapgap.reduction import reduce_model
-from soapgap.training import fit
+from soapgap.reduction.soap import reduce_model
 
 
 def of_kind(model, kind):
@@ -103,9 +103,9 @@ def test_reductions_and_splines_are_not_exported(trained, exported, tmp_path):
 @pytest.mark.parametrize("pair", [("H", "H"), ("C", "Si"), ("U", "U")])
 def test_the_spline_of_the_repulsion(pair):
     """Relative to the largest value and slope of each octave: 1e-11 and 5e-9."""
+    from soapgap.learn.baseline.baseline import zbl_term
     from soapgap.quip import glue
     from soapgap.quip.exporter import _dense
-    from soapgap.training.baseline import zbl_term
 
     term = zbl_term(pair, 0.9, 1.5)
     curve, rng = glue.pair(_dense(term)), np.random.default_rng(1)

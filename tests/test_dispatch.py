@@ -10,16 +10,16 @@ import pytest
 from few_body_models import make_channels_model, make_few_body_model
 from models import make_two_species_model, random_structure
 
-from soapgap.neighbours import neighbour_arrays
-from soapgap.reduction import reduce_term
+from soapgap.neighbours.arrays import neighbour_arrays
+from soapgap.reduction.soap import reduce_term
 
 CODE = """
 import copy
 import sys
 import numpy as np
 from models import CUTOFF, SPECIES, make_two_species_model, random_structure
-from soapgap.neighbours import neighbour_arrays
-from soapgap.reduction import reduce_term
+from soapgap.neighbours.arrays import neighbour_arrays
+from soapgap.reduction.soap import reduce_term
 model, out = copy.deepcopy(make_two_species_model(n_max=5, l_max=6)), {}
 evaluator = model.evaluator(int(sys.argv[2]))
 nb = neighbour_arrays(random_structure(9, n_atoms=40, length=9.0), CUTOFF, SPECIES)
@@ -44,7 +44,7 @@ import sys
 import numpy as np
 from models import CUTOFF, SPECIES, random_structure
 from soapgap.model import Model
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 nb, out = neighbour_arrays(random_structure(9, n_atoms=40, length=9.0), CUTOFF, SPECIES), {}
 for number, path in enumerate(sys.argv[3:]):
     evaluator = Model.load(path).evaluator(int(sys.argv[2]))
@@ -150,7 +150,7 @@ FORK = """
 import multiprocessing, sys
 import numpy as np
 from models import make_two_species_model, random_structure
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 nb = neighbour_arrays(random_structure(9, n_atoms=200, length=16.0), 4.0, ["Si", "O"])
 evaluator = make_two_species_model().evaluator(2)
 def energy(_):

@@ -16,7 +16,7 @@ from evaluator_tools import (
     structures,
 )
 
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 
 KINDS = ("tiny", "triclinic", "slab", "chain", "molecule")
 #: Sizes that do and do not fill the vector width, with one and two species and both bases.

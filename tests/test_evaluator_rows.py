@@ -9,7 +9,7 @@ import reference as ref
 from evaluator_tools import breaks, model, moved, run, soap_term, structures
 
 from soapgap.errors import InputError
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 
 KINDS = ("tiny", "slab", "molecule")
 #: Rows of the strain block, and the element of the strain that each belongs to.

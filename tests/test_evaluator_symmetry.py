@@ -11,7 +11,7 @@ from evaluator_tools import TRICLINIC, breaks, energy, model, moved, pair_term, 
 from scipy.spatial.transform import Rotation
 
 from soapgap.errors import InputError
-from soapgap.neighbours import NeighbourArrays, neighbour_arrays
+from soapgap.neighbours.arrays import NeighbourArrays, neighbour_arrays
 
 KINDS = ("tiny", "triclinic", "slab", "chain", "molecule")
 

@@ -22,8 +22,8 @@ from models import SPECIES, random_structure
 
 from soapgap.errors import InputError
 from soapgap.model import EmbeddingTerm, Model, PairTerm, TripletTerm
-from soapgap.neighbours import NeighbourArrays, neighbour_arrays
-from soapgap.reduction import describe_reductions, exact_model, reduce_model
+from soapgap.neighbours.arrays import NeighbourArrays, neighbour_arrays
+from soapgap.reduction.soap import describe_reductions, exact_model, reduce_model
 
 KINDS = ("tiny", "slab", "molecule")
 ODD_POWER = triplet_term("O", ("Si", "Si"), "angle", "dot_product", ALONE, zeta=1.5, delta=0.05)
@@ -81,7 +81,7 @@ def assert_best(errors, scale, relative):
     assert min(errors) < relative * scale, (errors, scale)
 
 
-# ---- the reference: formulas of soapgap.few_body_terms' docstrings ------------------------------------------------
+# ---- the reference: formulas of the terms' docstrings ------------------------------------------------
 
 def slow_cutoff(term, r):
     t = (r - term.cutoff + term.cutoff_transition_width) / term.cutoff_transition_width

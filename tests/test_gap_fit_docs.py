@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from soapgap.training.gap_fit.options import COMMAND_LINE, DESCRIPTORS, OTHER_DESCRIPTORS, SPARSE_METHODS
+from soapgap.gap_fit.options import COMMAND_LINE, DESCRIPTORS, OTHER_DESCRIPTORS, SPARSE_METHODS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "gap_fit.md").read_text(encoding="utf-8")
 

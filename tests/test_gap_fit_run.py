@@ -12,12 +12,12 @@ from training_tools import E0, isolated, observed, toy_frames, write_columns
 from typer.testing import CliRunner
 
 from soapgap import read_quip
+from soapgap.cli.gap_fit import gap_fit
 from soapgap.errors import InputError
+from soapgap.fitting import fit
 from soapgap.model import Model, SoapTerm
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
-from soapgap.training import fit
-from soapgap.training.gap_fit.command import gap_fit
 
 # The first from QUIP's own tutorial on fitting, the second from a study of hafnia; cutoffs and names as published.
 TUTORIAL = """energy_parameter_name=energy force_parameter_name=forces do_copy_at_file=F sparse_separate_file=T

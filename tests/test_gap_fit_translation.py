@@ -5,12 +5,12 @@ import pytest
 from gap_fit_oracle import labelled_cells
 from training_tools import isolated, observed, toy_frames, write_columns
 
+from soapgap.config import read_config
+from soapgap.data.dataset import read_dataset
 from soapgap.errors import InputError
-from soapgap.training.config import read_config
-from soapgap.training.dataset import read_dataset
-from soapgap.training.e0 import atom_energies
-from soapgap.training.gap_fit.config import translate
-from soapgap.training.gap_fit.words import read_command_line
+from soapgap.gap_fit.config import translate
+from soapgap.gap_fit.words import read_command_line
+from soapgap.learn.baseline.e0 import atom_energies
 
 PAIR = "distance_2b cutoff=4.0 delta=1.0 theta_uniform=0.5 covariance_type=ard_se n_sparse=10"
 SOAP = "soap n_max=4 l_max=3 cutoff=4.0 atom_sigma=0.5 zeta=2 delta=1 covariance_type=dot_product n_sparse=20"

@@ -3,8 +3,8 @@
 import pytest
 
 from soapgap.errors import InputError
-from soapgap.training.gap_fit.options import COMMAND_LINE, DESCRIPTORS
-from soapgap.training.gap_fit.words import read_command_line
+from soapgap.gap_fit.options import COMMAND_LINE, DESCRIPTORS
+from soapgap.gap_fit.words import read_command_line
 
 PAIR = "distance_2b cutoff=4.0 delta=1.0 theta_uniform=0.5 covariance_type=ard_se n_sparse=10"
 SOAP = "soap n_max=4 l_max=3 cutoff=4.0 atom_sigma=0.5 zeta=2 delta=1 covariance_type=dot_product n_sparse=20"

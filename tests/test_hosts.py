@@ -21,8 +21,8 @@ from models import CUTOFF, SPECIES, make_two_species_model, random_structure
 
 from soapgap import SoapGAP
 from soapgap.model import SoapTerm
-from soapgap.neighbours import neighbour_arrays
-from soapgap.reduction import reduce_term
+from soapgap.neighbours.arrays import neighbour_arrays
+from soapgap.reduction.soap import reduce_term
 
 
 def triclinic() -> Atoms:

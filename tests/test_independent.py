@@ -8,10 +8,10 @@ from ase.build import bulk
 from quip_oracle import descriptor_string, quip_calculator, quip_evaluate, to_quip_order, write_quip_model
 from quippy.descriptors import Descriptor
 
-from soapgap.basis import make_basis
 from soapgap.model import Model, SoapTerm
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
+from soapgap.radial.basis import make_basis
 
 SPECIES = ["Si", "O"]
 

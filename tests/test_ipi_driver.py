@@ -158,13 +158,13 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 from ipi_tools import Slow
-import soapgap.cli
+import soapgap.cli.main
 import soapgap.ipi.driver as driver
 
 Job = driver.Job
 driver.Job = lambda model, *rest: Job(Slow({pause}), *rest)
 sys.argv = ["soapgap", *{arguments!r}]
-soapgap.cli.main()
+soapgap.cli.main.main()
 """
 
 
@@ -247,7 +247,7 @@ class TestProcess:
     def test_needs_no_ipi(self):
         """The driver itself imports nothing of i-PI."""
         code = (
-            "import sys, soapgap.ipi.driver, soapgap.ipi.command, soapgap.ipi.worker\n"
+            "import sys, soapgap.ipi.driver, soapgap.cli.drive, soapgap.ipi.worker\n"
             "assert not [m for m in sys.modules if m.split('.')[0] == 'ipi']"
         )
         subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT, env=environment())

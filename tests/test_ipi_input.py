@@ -16,8 +16,8 @@ from ipi_inputs import make, save, white_noise, write_gle
 from ipi_runs import crystal
 from typer.testing import CliRunner
 
+from soapgap.cli.ipi_input import ipi_input
 from soapgap.errors import InputError
-from soapgap.ipi.starter.command import ipi_input
 from soapgap.ipi.starter.file import (
     InputSettings,
     default_beads,

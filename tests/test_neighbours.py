@@ -9,8 +9,8 @@ from few_body_models import make_average_model
 from models import SPECIES, make_two_species_model, random_structure
 
 from soapgap.errors import InputError
-from soapgap.neighbour_cache import NeighbourCache, _KeptList
-from soapgap.neighbours import concatenate, find_pairs, neighbour_arrays, sort_pairs
+from soapgap.neighbours.arrays import concatenate, find_pairs, neighbour_arrays, sort_pairs
+from soapgap.neighbours.cache import NeighbourCache, _KeptList
 from soapgap.potential import Potential
 
 CUTOFF, SKIN = 4.0, 0.6
@@ -187,7 +187,7 @@ class TestKept:
         assert len(cache._lists) == 6
 
     def test_memory_is_bounded(self, monkeypatch):
-        monkeypatch.setattr("soapgap.neighbour_cache.MEMORY", 0)
+        monkeypatch.setattr("soapgap.neighbours.cache.MEMORY", 0)
         cache = NeighbourCache(CUTOFF, SPECIES, SKIN, n_lists=4)
         for _ in range(2):
             for seed in (1, 2):

@@ -18,11 +18,11 @@ from test_quip_compression import (
     relative_error,
 )
 
-from soapgap.basis import Y_00, cutoff_function, equispaced_basis
 from soapgap.errors import InputError
 from soapgap.quip.compression import read_coupling
 from soapgap.quip.radial import decay, gto_fit, poly_fit
-from soapgap.smearing import smeared_gaussian
+from soapgap.radial.basis import Y_00, cutoff_function, equispaced_basis
+from soapgap.radial.smearing import smeared_gaussian
 
 
 def decay_of(options):

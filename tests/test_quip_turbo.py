@@ -13,7 +13,7 @@ from scipy.special import sph_harm_y
 
 from soapgap.errors import InputError
 from soapgap.quip.turbo import turbo_soap
-from soapgap.radial_table import radial_table
+from soapgap.radial.table import radial_table
 
 T6 = "rcut_hard=4.0 rcut_soft=3.5 l_max=1 alpha_max={2} atom_sigma_r={0.5} atom_sigma_t={0.6} n_species=1 species_Z={14} " \
      "radial_enhancement=1"

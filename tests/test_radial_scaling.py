@@ -9,15 +9,15 @@ from scipy.integrate import quad
 from scipy.special import spherical_in
 from training_tools import SOAP, configuration, isolated, toy_frames, write_frames
 
-from soapgap.basis import make_basis, radial_scaling
+from soapgap.config import read_config
 from soapgap.errors import InputError
-from soapgap.gto import gto_functions
+from soapgap.fitting import fit
 from soapgap.model import Model, SoapTerm
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
 from soapgap.quip.exporter import write_quip
-from soapgap.training import fit
-from soapgap.training.config import read_config
+from soapgap.radial.basis import make_basis, radial_scaling
+from soapgap.radial.gto import gto_functions
 
 SPECIES = ["O", "Si"]
 SCALING = {"rate": 0.7, "scale": 2.1, "exponent": 4}

@@ -9,17 +9,17 @@ from baseline_calculators import Dispersion, pair_sums
 from lammps_tools import MEASURE, header, lmp_ok, measured, write_data
 from training_tools import E0, PAIR, SOAP, configuration, isolated, observed, toy_frames, toy_potential, write_columns
 
+from soapgap.config import read_config
 from soapgap.errors import InputError
-from soapgap.external import External
+from soapgap.fitting import fit
+from soapgap.learn.baseline.baseline import dimer_scan
+from soapgap.learn.baseline.baseline_potentials import read_potentials
+from soapgap.learn.problem import read_problem
 from soapgap.model import Model, SoapTerm
+from soapgap.model.external import External
 from soapgap.potential import Potential
 from soapgap.quip import write_quip
-from soapgap.training import fit
-from soapgap.training.baseline import dimer_scan
-from soapgap.training.baseline_potentials import read_potentials
-from soapgap.training.config import read_config
-from soapgap.training.problem import read_problem
-from soapgap.training.progress import Reporter
+from soapgap.say import Reporter
 
 SPECIES = ("C", "Si")
 EPSILON, SIGMA, CUTOFF = 0.02, 2.6, 6.0
@@ -231,9 +231,9 @@ def test_charges_in_periodic_boxes_shift_single_atoms(data, tmp_path, capsys):
 
 def test_the_dimer_scan_sees_external_potentials():
     """A model that repels, with charges that attract: the scan finds it, in a large periodic cube, as Ewald sums need one."""
-    from soapgap.external import LammpsPotential
-    from soapgap.training.baseline import baseline_terms
-    from soapgap.training.config.baseline import BaselineConfig
+    from soapgap.config.baseline import BaselineConfig
+    from soapgap.learn.baseline.baseline import baseline_terms
+    from soapgap.model.external import LammpsPotential
 
     ends = {("C", "C"): 1.6, ("C", "Si"): 1.8, ("Si", "Si"): 2.2}
     terms = baseline_terms(BaselineConfig(), SPECIES, ends)

@@ -9,10 +9,10 @@ from ase.io import write
 from planted_faults import DEMO, PLANTED, checked, contradicting_stress, copies, notes, serious, small_sets
 from training_tools import labelled, toy_frames
 
+from soapgap.check.findings import Places
+from soapgap.check.run import check
+from soapgap.check.suggest import _n_sparse, _rounded
 from soapgap.errors import InputError
-from soapgap.training.check.findings import Places
-from soapgap.training.check.run import check
-from soapgap.training.check.suggest import _n_sparse, _rounded
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "training.md"
 

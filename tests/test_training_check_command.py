@@ -13,9 +13,9 @@ from ase.io import write
 from planted_faults import DEMO, checked, copies, large, net_force, small_sets, zero_forces
 from typer.testing import CliRunner
 
+from soapgap.check.report import as_json, write_json
+from soapgap.cli.check import check as check_command
 from soapgap.errors import InputError
-from soapgap.training.check.command import check as check_command
-from soapgap.training.check.report import as_json, write_json
 
 
 @pytest.fixture(scope="module")

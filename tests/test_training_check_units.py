@@ -8,12 +8,12 @@ from ase.io import write
 from planted_faults import checked, copies, notes, scale_virials, serious, small_sets
 from training_tools import labelled, toy_frames
 
-from soapgap.training.check.frames import read_frames
-from soapgap.training.check.geometry import as_length, fingerprint
-from soapgap.training.check.pairs import EXPECTED, Pairs, judge, rest_against_virials
-from soapgap.training.check.run import check
-from soapgap.training.check.units import EV_A3_IN_GPA, FORCE_FAULTS, STRESS_FAULTS
-from soapgap.training.config.data import DataConfig
+from soapgap.check.frames import read_frames
+from soapgap.check.geometry import as_length, fingerprint
+from soapgap.check.pairs import EXPECTED, Pairs, judge, rest_against_virials
+from soapgap.check.run import check
+from soapgap.check.units import EV_A3_IN_GPA, FORCE_FAULTS, STRESS_FAULTS
+from soapgap.config.data import DataConfig
 
 N_ATOMS = np.arange(7, 47)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from soapgap.config import SECTIONS, read_config
 from soapgap.errors import InputError
-from soapgap.training.config import SECTIONS, read_config
 
 GOOD = {
     "output": "a.safetensors",

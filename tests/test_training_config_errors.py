@@ -3,8 +3,8 @@
 import pytest
 from test_training_config import changed
 
+from soapgap.config import read_config
 from soapgap.errors import InputError
-from soapgap.training.config import read_config
 
 KINDS = '"soap", "distance_2b", "angle_3b" or "distance_3b"'
 

@@ -9,14 +9,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from training_tools import E0, configuration, isolated, toy_frames, write_frames
 
+from soapgap.config import read_config
+from soapgap.config.data import DataConfig
+from soapgap.data.dataset import read_dataset
+from soapgap.data.environments import shortest_distances
+from soapgap.data.noise import sigmas, unused_types
+from soapgap.data.virials import as_tensor, as_voigt, check_signs
 from soapgap.errors import InputError
-from soapgap.training.config import read_config
-from soapgap.training.config.data import DataConfig
-from soapgap.training.dataset import read_dataset
-from soapgap.training.e0 import atom_energies
-from soapgap.training.environments import shortest_distances
-from soapgap.training.noise import sigmas, unused_types
-from soapgap.training.virials import as_tensor, as_voigt, check_signs
+from soapgap.learn.baseline.e0 import atom_energies
 
 HEADER = 'Lattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 pbc="T T T"'
 ATOMS = "Si 0 0 0 0.1 0.2 0.3\nSi 2 1 1 -0.1 -0.2 -0.3\n"

@@ -83,7 +83,7 @@ def test_ipi_input(example):
         server = subprocess.Popen([program("i-pi"), "short.xml"], cwd=example, stdout=log, stderr=log,
                                   start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
         try:
-            run([sys.executable, "-c", "from soapgap.cli import main; main()", "drive", "silicon_dft.safetensors",
+            run([sys.executable, "-c", "from soapgap.cli.main import main; main()", "drive", "silicon_dft.safetensors",
                  "start.xyz", "--unix", address, "--threads", "1"], example)
             assert server.wait(LIMIT) == 0
         finally:

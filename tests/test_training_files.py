@@ -5,9 +5,9 @@ import pytest
 from training_tools import SOAP, configuration, isolated, toy_frames, write_frames
 
 from soapgap.errors import InputError
+from soapgap.fitting import fit
 from soapgap.model import Model
 from soapgap.potential import Potential
-from soapgap.training import fit
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_exact_fits_and_reduced_ones_predict_alike(config):
 
 
 def test_a_companion_file_that_cannot_be_written_does_not_undo_the_fit(config, tmp_path, monkeypatch):
-    from soapgap.training.state import FitState
+    from soapgap.learn.state import FitState
 
     def full(self, path):
         if self.complete:
@@ -61,7 +61,7 @@ def test_a_fit_does_not_write_over_its_data(config, tmp_path, output):
 
 
 def test_evaluate_does_not_write_over_its_input(config, tmp_path):
-    from soapgap.evaluation import evaluate_file
+    from soapgap.cli.evaluate import evaluate_file
 
     fit(config(), threads=1, quiet=True)
     model = tmp_path / "model.safetensors"

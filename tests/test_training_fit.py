@@ -14,11 +14,11 @@ import pytest
 from training_tools import E0, PAIR, SOAP, configuration, isolated, pair_energy, toy_frames, toy_potential, write_frames
 
 from soapgap.errors import InputError
+from soapgap.fitting import fit
+from soapgap.learn.design import DesignMatrix
+from soapgap.learn.state import load_state
 from soapgap.model import Model, PairTerm, SoapTerm
 from soapgap.potential import Potential
-from soapgap.training import fit
-from soapgap.training.design import DesignMatrix
-from soapgap.training.state import load_state
 
 
 @pytest.fixture(scope="module")
@@ -209,15 +209,15 @@ def test_too_many_sparse_points(data, tmp_path):
 
 KILLED = """
     import os, signal, sys
-    from soapgap.training import fit
-    from soapgap.training.fit import _Fit
+    from soapgap.fitting import fit
+    from soapgap.fitting.pipeline import _Fit
 
     keep = _Fit._checkpoint
     def checkpoint(self, solver, n_done):
         keep(self, solver, n_done)
         os.kill(os.getpid(), signal.SIGKILL)
     _Fit._checkpoint = checkpoint
-    import soapgap.training.estimate as estimate
+    import soapgap.learn.estimate as estimate
     estimate.BLOCK_ROWS = (100,)
     fit(sys.argv[1], threads=1, checkpoint_seconds=0.0)
 """
@@ -236,7 +236,7 @@ def toml(config) -> str:
 
 def test_resume_after_kill(data, tmp_path, monkeypatch):
     """Killed after the first block; the second run goes on from there and ends with the same bytes."""
-    monkeypatch.setattr("soapgap.training.estimate.BLOCK_ROWS", (100,))
+    monkeypatch.setattr("soapgap.learn.estimate.BLOCK_ROWS", (100,))
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "fit.toml").write_text(toml(in_folder(data, tmp_path / name)))
@@ -285,9 +285,9 @@ def test_full_disk(data, tmp_path):
 
 
 def test_full_disk_while_checkpointing_is_only_a_warning(data, tmp_path, monkeypatch):
-    import soapgap.training.state as state_module
+    import soapgap.learn.state as state_module
 
-    monkeypatch.setattr("soapgap.training.estimate.BLOCK_ROWS", (100,))
+    monkeypatch.setattr("soapgap.learn.estimate.BLOCK_ROWS", (100,))
     write = state_module.write_atomically
     calls = []
 
@@ -340,7 +340,7 @@ def test_command_line(data, tmp_path):
         (tmp_path / name).write_bytes((data / name).read_bytes())
     config = configuration(tmp_path, data={"train": "train.xyz", "test": "test.xyz"}, output="out.safetensors")
     (tmp_path / "fit.toml").write_text(toml(config))
-    command = [sys.executable, "-c", "from soapgap.cli import main; main()", "fit"]
+    command = [sys.executable, "-c", "from soapgap.cli.main import main; main()", "fit"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     start = time.monotonic()
     done = subprocess.run([*command, str(tmp_path / "fit.toml"), "--threads", "1"], capture_output=True, text=True,

@@ -12,9 +12,9 @@ from ase.data import atomic_numbers
 from quip_oracle import descriptor_string, to_quip_order
 from training_tools import E0, PAIR, SOAP, configuration, isolated, toy_frames, write_frames
 
+from soapgap.fitting import fit
 from soapgap.model import PairTerm, SoapTerm
 from soapgap.potential import Potential
-from soapgap.training import fit
 
 JITTER = 1e-8
 SIGMA = [0.002, 0.05, 0.02]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from soapgap.training.tune.grouped import TallRows, choose_folds, merge, merge_rows
-from soapgap.training.tune.likelihood import (
+from soapgap.tune.grouped import TallRows, choose_folds, merge, merge_rows
+from soapgap.tune.likelihood import (
     Covariances,
     Rows,
     combine,

@@ -21,19 +21,19 @@ from training_tools import (
     write_columns,
 )
 
-from soapgap.basis import make_basis
+from soapgap.config import read_config
+from soapgap.config.baseline import BaselineConfig, PairRadii
+from soapgap.data.dataset import Structure, read_dataset
+from soapgap.data.environments import neighbours_of, shortest_distances
+from soapgap.learn.baseline.baseline import baseline_terms, baseline_values
+from soapgap.learn.curvature import model_curvatures
+from soapgap.learn.design import DesignMatrix, _parts, targets
+from soapgap.learn.kernels import DistanceKernel, SoapKernel, rows_evaluator
+from soapgap.learn.sparse.points import make_kernels, plan_kernels
 from soapgap.model import Model
 from soapgap.potential import Potential
-from soapgap.training.baseline import baseline_terms, baseline_values
-from soapgap.training.config import read_config
-from soapgap.training.config.baseline import BaselineConfig, PairRadii
-from soapgap.training.curvature import model_curvatures
-from soapgap.training.dataset import Structure, read_dataset
-from soapgap.training.design import DesignMatrix, _parts, targets
-from soapgap.training.environments import neighbours_of, shortest_distances
-from soapgap.training.kernels import DistanceKernel, SoapKernel, rows_evaluator
-from soapgap.training.progress import Reporter
-from soapgap.training.sparse.points import make_kernels, plan_kernels
+from soapgap.radial.basis import make_basis
+from soapgap.say import Reporter
 
 SPECIES = ["C", "Si"]
 TERMS = {"pair": PAIR, "soap": SOAP | {"radial_basis": "equispaced", "n_sparse": 12}, "angle": ANGLE | {"n_sparse": 9},

@@ -5,11 +5,11 @@ import pytest
 from ase import Atoms
 from training_tools import configuration, isolated, silicon, toy_frames, write_columns, write_frames
 
+from soapgap.config import read_config
+from soapgap.data.dataset import read_dataset
+from soapgap.data.noise import sigmas
 from soapgap.errors import InputError
-from soapgap.training.config import read_config
-from soapgap.training.dataset import read_dataset
-from soapgap.training.e0 import atom_energies
-from soapgap.training.noise import sigmas
+from soapgap.learn.baseline.e0 import atom_energies
 
 SIGMA = [0.001, 0.01, 0.01, 0.05]
 

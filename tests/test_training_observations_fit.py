@@ -26,16 +26,16 @@ from training_tools import (
     write_columns,
 )
 
+from soapgap.config import read_config
+from soapgap.config.data import DataConfig
+from soapgap.data.dataset import read_dataset
+from soapgap.fitting import fit
+from soapgap.learn.errors import compare
+from soapgap.learn.estimate import estimate, seconds_of
+from soapgap.learn.problem import Problem, pose
+from soapgap.learn.state import load_state
 from soapgap.potential import Potential
-from soapgap.training import fit
-from soapgap.training.config import read_config
-from soapgap.training.config.data import DataConfig
-from soapgap.training.dataset import read_dataset
-from soapgap.training.estimate import estimate, seconds_of
-from soapgap.training.problem import Problem, pose
-from soapgap.training.progress import Reporter
-from soapgap.training.state import load_state
-from soapgap.training.validate import compare
+from soapgap.say import Reporter
 
 SMALL_SOAP = SOAP | {"n_sparse": 25}
 SIGMA = [0.001, 0.01, 0.01, 0.05]
@@ -174,7 +174,7 @@ def every_kind(data, tmp_path, name):
 
 def test_threads_and_interruption_change_no_byte(data, tmp_path, monkeypatch):
     """Killed after the first block; taken up again by two threads, a fit to every kind of observation ends the same."""
-    monkeypatch.setattr("soapgap.training.estimate.BLOCK_ROWS", (100,))
+    monkeypatch.setattr("soapgap.learn.estimate.BLOCK_ROWS", (100,))
     fit(every_kind(data, tmp_path, "whole"), quiet=True, threads=1)
     content = every_kind(data, tmp_path, "killed")
     tables = content["data"].pop("train")

@@ -12,23 +12,23 @@ import typer
 from training_tools import E0, PAIR, SOAP, configuration, isolated, toy_frames, write_frames
 from typer.testing import CliRunner
 
+from soapgap.cli.report import report as report_command
+from soapgap.config.data import DataConfig
+from soapgap.data.dataset import read_dataset
 from soapgap.errors import InputError
+from soapgap.fitting import fit
+from soapgap.learn.errors import Comparison, compare, errors
 from soapgap.model import Model
+from soapgap.model.companions import OutputFiles
 from soapgap.potential import Potential
-from soapgap.training import fit
-from soapgap.training.config.data import DataConfig
-from soapgap.training.dataset import read_dataset
-from soapgap.training.files import OutputFiles
-from soapgap.training.report.command import report as report_command
-from soapgap.training.report.file import ReportInput, write_report
-from soapgap.training.report.numbers import errors_by, outliers
-from soapgap.training.report.plots import parity
-from soapgap.training.report.run import make_report
-from soapgap.training.report.sections import SECTIONS, TEXTS
-from soapgap.training.report.tables import decimals, pointer, significant
-from soapgap.training.report.toml import as_toml
-from soapgap.training.report.tuning import read_tuning
-from soapgap.training.validate import Comparison, compare, errors
+from soapgap.report.file import ReportInput, write_report
+from soapgap.report.numbers import errors_by, outliers
+from soapgap.report.plots import parity
+from soapgap.report.run import make_report
+from soapgap.report.sections import SECTIONS, TEXTS
+from soapgap.report.tables import decimals, pointer, significant
+from soapgap.report.toml import as_toml
+from soapgap.report.tuning import read_tuning
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +312,7 @@ def test_a_million_values_stay_small():
 
 
 def test_without_matplotlib_the_numbers_are_written(fitted, tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith(("matplotlib", "soapgap.training.report.page"))]:
+    for name in [name for name in sys.modules if name.startswith(("matplotlib", "soapgap.report.page"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = write_report(tmp_path / "m.report.html", tmp_path / "m.report.json", source_of(fitted))
@@ -370,7 +370,7 @@ def test_wrong_input_of_the_report(fitted, tmp_path):
 def test_the_template_belongs_to_the_package():
     from importlib.resources import files
 
-    assert (files("soapgap.training.report") / "data" / "report.html.j2").is_file()
+    assert (files("soapgap.report") / "data" / "report.html.j2").is_file()
 
 
 # ---- small parts --------------------------------------------------------------------------------------------------

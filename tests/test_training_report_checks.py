@@ -10,17 +10,17 @@ from ase.phonons import Phonons
 from ase.spacegroup import crystal
 from ase.units import GPa
 
-from soapgap.basis import radial_table
+from soapgap.data.dataset import Structure
 from soapgap.errors import InputError
 from soapgap.model import Model, PairTerm
 from soapgap.potential import Potential
-from soapgap.training.dataset import Structure
-from soapgap.training.report.model_checks import check_model
-from soapgap.training.report.model_crystals import bonded_dimensions, find_crystals, primitive_cell, reduced_formula
-from soapgap.training.report.model_dimers import dimer_curve, reference_dimers
-from soapgap.training.report.model_phonons import DynamicalMatrix, force_constants, phonon_check, supercell_repeats
-from soapgap.training.report.model_speed import measure_speed, speed_structure
-from soapgap.training.report.model_volume import at_volume, energy_volume
+from soapgap.radial.basis import radial_table
+from soapgap.report.model_checks import check_model
+from soapgap.report.model_crystals import bonded_dimensions, find_crystals, primitive_cell, reduced_formula
+from soapgap.report.model_dimers import dimer_curve, reference_dimers
+from soapgap.report.model_phonons import DynamicalMatrix, force_constants, phonon_check, supercell_repeats
+from soapgap.report.model_speed import measure_speed, speed_structure
+from soapgap.report.model_volume import at_volume, energy_volume
 
 EPSILON, SIGMA, ONSET, CUTOFF = 0.2, 2.3, 3.6, 5.0
 THZ_PER_EV = 241.79892

@@ -14,22 +14,22 @@ import pytest
 from test_training_fit import toml
 from training_tools import PAIR, SOAP, configuration, isolated, toy_frames, write_frames
 
+from soapgap.config import read_config
+from soapgap.data.dataset import read_dataset
 from soapgap.errors import HostError, InputError
+from soapgap.fitting import fit
+from soapgap.fitting.earlier import earlier_fit
+from soapgap.learn.design import DesignMatrix, partition
+from soapgap.learn.kernels import rows_evaluator
+from soapgap.learn.prior import regulariser
+from soapgap.learn.problem import pose
+from soapgap.learn.sparse.points import make_kernels
+from soapgap.learn.state import load_state
+from soapgap.learn.streaming_qr import StreamingQR
+from soapgap.learn.usage import as_bytes
 from soapgap.potential import Potential
 from soapgap.ranks import start_ranks
-from soapgap.training import fit
-from soapgap.training.config import read_config
-from soapgap.training.dataset import read_dataset
-from soapgap.training.design import DesignMatrix, partition
-from soapgap.training.earlier import earlier_fit
-from soapgap.training.kernels import rows_evaluator
-from soapgap.training.prior import regulariser
-from soapgap.training.problem import pose
-from soapgap.training.progress import Reporter
-from soapgap.training.solve import StreamingQR
-from soapgap.training.sparse.points import make_kernels
-from soapgap.training.state import load_state
-from soapgap.training.usage import as_bytes
+from soapgap.say import Reporter
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 UNSEEN = toy_frames(3, seed=40)
@@ -47,7 +47,7 @@ def data(tmp_path_factory):
     return folder
 
 
-FIT = sys.modules["soapgap.training.fit"]
+FIT = sys.modules["soapgap.fitting.pipeline"]
 
 
 def settings(folder, tmp_path, name="model", **changes):
@@ -128,7 +128,7 @@ def test_a_launcher_of_another_mpi_is_refused(data, tmp_path):
 @pytest.mark.parametrize("block_rows", [30, 75, 10**6])
 def test_block_size_changes_no_prediction(data, tmp_path, monkeypatch, block_rows):
     expected = predictions(fit(settings(data, tmp_path, "usual"), quiet=True, threads=1).model)
-    monkeypatch.setattr("soapgap.training.estimate.BLOCK_ROWS", (block_rows,))
+    monkeypatch.setattr("soapgap.learn.estimate.BLOCK_ROWS", (block_rows,))
     found = predictions(fit(settings(data, tmp_path, "other"), quiet=True, threads=2).model)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8)
 
@@ -169,9 +169,9 @@ def test_killed_with_two_ranks_and_resumed_with_one(data, tmp_path, monkeypatch)
     (tmp_path / "fit.toml").write_text(toml(settings(data, tmp_path, "war")))
     program = (
         "import os, signal, sys\n"
-        "import soapgap.training.estimate as estimate, soapgap.training.fit\n"
+        "import soapgap.learn.estimate as estimate, soapgap.fitting.pipeline\n"
         "estimate.BLOCK_ROWS = (60,)\n"
-        "_Fit = sys.modules['soapgap.training.fit']._Fit\n"
+        "_Fit = sys.modules['soapgap.fitting.pipeline']._Fit\n"
         "keep, calls = _Fit._checkpoint, []\n"
         "def checkpoint(self, solver, n_done):\n"
         "    keep(self, solver, n_done)\n"
@@ -179,7 +179,7 @@ def test_killed_with_two_ranks_and_resumed_with_one(data, tmp_path, monkeypatch)
         "    if len(calls) == 2:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "_Fit._checkpoint = checkpoint\n"
-        "sys.modules['soapgap.training.fit'].fit(sys.argv[1], threads=1, checkpoint_seconds=0.0)\n")
+        "sys.modules['soapgap.fitting.pipeline'].fit(sys.argv[1], threads=1, checkpoint_seconds=0.0)\n")
     done, n_done = [], []
     for n_ranks in (2, 1):
         launcher = [MPIEXEC, "-n", str(n_ranks)] if n_ranks > 1 else []
@@ -350,7 +350,7 @@ def test_coinciding_points_are_named(data, tmp_path, monkeypatch):
     monkeypatch.setattr(FIT, "make_kernels", doubled)
     with pytest.raises(InputError, match=r"number 3.* and number 7.* coincide \(corr.*\), and \d+ more pairs; increase spars"):
         fit(settings(data, tmp_path, sparse_jitter=1e-30), quiet=True, threads=1)
-    monkeypatch.setattr("soapgap.training.prior.JITTERS", (1e-30, 1e-8))
+    monkeypatch.setattr("soapgap.learn.prior.JITTERS", (1e-30, 1e-8))
     result = fit(settings(data, tmp_path, "chosen"), quiet=True, threads=1)
     assert result.conditions.jitter == 1e-8
     assert any("coincide" in text for text in result.warnings)

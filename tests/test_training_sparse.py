@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from training_tools import ANGLE, DISTANCES, PAIR, SOAP, configuration, isolated, toy_frames, write_frames
 
+from soapgap.config import read_config
+from soapgap.data.dataset import read_dataset
+from soapgap.data.environments import shortest_distances
 from soapgap.errors import InputError
-from soapgap.neighbours import neighbour_arrays
-from soapgap.training.config import read_config
-from soapgap.training.dataset import read_dataset
-from soapgap.training.environments import shortest_distances
-from soapgap.training.progress import Reporter
-from soapgap.training.sparse.points import make_kernels, plan_kernels
-from soapgap.training.sparse.select import farthest_points, leverage_scores, principal_basis, select
-from soapgap.training.sparse.select_cholesky import pivots, polynomial
+from soapgap.learn.sparse.points import make_kernels, plan_kernels
+from soapgap.learn.sparse.select import farthest_points, leverage_scores, principal_basis, select
+from soapgap.learn.sparse.select_cholesky import pivots, polynomial
+from soapgap.neighbours.arrays import neighbour_arrays
+from soapgap.say import Reporter
 
 KINDS = ("bulk", "liquid", "slab")
 

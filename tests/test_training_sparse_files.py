@@ -21,9 +21,9 @@ from training_tools import (
 )
 
 from soapgap.errors import InputError, ModelFileError
+from soapgap.learn.sparse.files import read_indices, read_numbers, soap_points
 from soapgap.model import Model
-from soapgap.neighbours import neighbour_arrays
-from soapgap.training.sparse.files import read_indices, read_numbers, soap_points
+from soapgap.neighbours.arrays import neighbour_arrays
 
 QUIP_SOAP = SOAP | {"radial_basis": "equispaced", "n_sparse": 9}
 FROM_FILE = {"sparse_method": "file"}

@@ -9,11 +9,11 @@ from training_tools import ANGLE, E0, SOAP, isolated, toy_frames
 from typer import Typer
 from typer.testing import CliRunner
 
+from soapgap.cli.sparse_map import sparse_map as command
 from soapgap.errors import InputError
 from soapgap.model import Model
-from soapgap.training.sparse.map import draw_sparse_map, sparse_map, write_chemiscope
-from soapgap.training.sparse.map_command import sparse_map as command
-from soapgap.training.sparse.map_file import write_maps
+from soapgap.report.sparse_map import draw_sparse_map, sparse_map, write_chemiscope
+from soapgap.report.sparse_map_file import write_maps
 
 TERM = SOAP | {"sparse_method": "fps", "n_sparse": 15}
 

@@ -5,12 +5,12 @@ import pytest
 from ase import Atoms
 from evaluator_tools import energy, run, structures
 
+from soapgap.config.baseline import BaselineConfig, PairRadii
 from soapgap.errors import InputError
+from soapgap.learn.baseline.baseline import baseline_terms, dimer_scan, switch, switch_radii, zbl, zbl_term
+from soapgap.learn.pair_kernel import PairKernel, sparse_grid
 from soapgap.model import Model
-from soapgap.neighbours import neighbour_arrays
-from soapgap.training.baseline import baseline_terms, dimer_scan, switch, switch_radii, zbl, zbl_term
-from soapgap.training.config.baseline import BaselineConfig, PairRadii
-from soapgap.training.pair_kernel import PairKernel, sparse_grid
+from soapgap.neighbours.arrays import neighbour_arrays
 
 SPECIES = ["C", "Si"]
 KERNEL = PairKernel(("C", "Si"), 4.0, 1.0, 0.7, 1.3, np.linspace(1.5, 4.0, 6))

@@ -20,16 +20,16 @@ from training_tools import (
     write_frames,
 )
 
+from soapgap.config import read_config
+from soapgap.data.dataset import Structure
+from soapgap.fitting import fit
+from soapgap.learn.design import DesignMatrix, targets
+from soapgap.learn.kernels import ThreeBodyKernel
+from soapgap.learn.state import load_state
+from soapgap.learn.triplet_kernel import TripletKernel
 from soapgap.model import Model
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
-from soapgap.training import fit
-from soapgap.training.config import read_config
-from soapgap.training.dataset import Structure
-from soapgap.training.design import DesignMatrix, targets
-from soapgap.training.kernels import ThreeBodyKernel
-from soapgap.training.state import load_state
-from soapgap.training.triplet_kernel import TripletKernel
 
 # ---- gap_fit ---------------------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ def test_three_body_terms_learn(data, tmp_path, term):
 
 def test_an_interrupted_fit_goes_on(data, tmp_path, monkeypatch):
     """From the saved sparse points, to the same bytes."""
-    monkeypatch.setattr("soapgap.training.estimate.BLOCK_ROWS", (100,))
+    monkeypatch.setattr("soapgap.learn.estimate.BLOCK_ROWS", (100,))
     config = configuration(data, terms=[PAIR, ANGLE | {"species": ["C", "C", "Si"]}, DISTANCES], exact=True)
     config["output"] = str(tmp_path / "model.safetensors")
     fit(config, quiet=True, threads=1)
@@ -184,13 +184,13 @@ def test_an_interrupted_fit_goes_on(data, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["soapgap.training.fit"]._Fit, "_solve", killed)
+        patch.setattr(sys.modules["soapgap.fitting.pipeline"]._Fit, "_solve", killed)
         with pytest.raises(KeyboardInterrupt):
             fit(config, quiet=True, threads=1, checkpoint_seconds=0.0)
     state = load_state(tmp_path / "model.safetensors.fit")
     assert not state.complete
     assert state.n_done == 18
     with monkeypatch.context() as patch:
-        patch.setattr("soapgap.training.sparse.points.choose_triplets", None)  # would fail if they were chosen anew
+        patch.setattr("soapgap.learn.sparse.points.choose_triplets", None)  # would fail if they were chosen anew
         fit(config, quiet=True, threads=1)
     assert (tmp_path / "model.safetensors").read_bytes() == whole

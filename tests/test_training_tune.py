@@ -10,13 +10,13 @@ import typer
 from training_tools import CUTOFF, E0, WIDTH, toy_frames, write_frames
 from typer.testing import CliRunner
 
+from soapgap.cli.tune import tune as command
+from soapgap.config import read_config
+from soapgap.config.toml import to_toml
 from soapgap.errors import InputError
-from soapgap.training.config import read_config
-from soapgap.training.toml import to_toml
-from soapgap.training.tune.command import tune as command
-from soapgap.training.tune.config import TuneConfig, candidates, changed, read_tune_config
-from soapgap.training.tune.log import TuneLog, hash_files
-from soapgap.training.tune.run import tune
+from soapgap.learn.tune_log import TuneLog, hash_files
+from soapgap.tune.config import TuneConfig, candidates, changed, read_tune_config
+from soapgap.tune.run import tune
 
 FIT = f"""
 output = "model.safetensors"
@@ -91,9 +91,9 @@ def test_tuning_improves_the_errors_and_never_opens_the_test_file(folder):
 
 def test_the_tuned_fit_is_as_good_as_promised(folder):
     """An ordinary fit to two folds with the tuned values predicts the third with the k-fold error of the search."""
-    from soapgap.training.dataset import read_dataset
-    from soapgap.training.fit import fit
-    from soapgap.training.tune.grouped import choose_folds
+    from soapgap.data.dataset import read_dataset
+    from soapgap.fitting.pipeline import fit
+    from soapgap.tune.grouped import choose_folds
 
     frames = toy_frames(24)
     tune(folder / "fit.toml", {"folds": 3, "leave_one_out": False, "restarts": 0}, threads=1, quiet=True)
@@ -119,7 +119,7 @@ def test_trials_in_the_log_are_skipped(folder, monkeypatch):
     log.write_text(log.read_text() + '{"event": "trial", "ident')  # killed while it wrote
 
     done = []
-    package = importlib.import_module("soapgap.training.tune.run")
+    package = importlib.import_module("soapgap.tune.run")
     original = package.tune_trial
 
     def counting(bench, values, *more):

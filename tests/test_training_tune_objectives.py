@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from training_tools import CUTOFF, E0, WIDTH, configuration, labelled, toy_frames, write_frames
 
-from soapgap.training.config import read_config
-from soapgap.training.dataset import read_dataset
-from soapgap.training.design import DesignMatrix
-from soapgap.training.kernels import rows_evaluator
-from soapgap.training.prior import regulariser
-from soapgap.training.sparse.points import make_kernels
-from soapgap.training.tune.config import TuneConfig, changed
-from soapgap.training.tune.grouped import n_bytes, plan_groups, split
-from soapgap.training.tune.likelihood import Covariances
-from soapgap.training.tune.objectives import FoldObjective, LikelihoodObjective, fold_errors, kind_weights, make_parameters
-from soapgap.training.tune.optimise import calibrated, optimise, tuned_values
-from soapgap.training.tune.trial import (
+from soapgap.config import read_config
+from soapgap.data.dataset import read_dataset
+from soapgap.learn.design import DesignMatrix
+from soapgap.learn.kernels import rows_evaluator
+from soapgap.learn.prior import regulariser
+from soapgap.learn.sparse.points import make_kernels
+from soapgap.tune.config import TuneConfig, changed
+from soapgap.tune.grouped import n_bytes, plan_groups, split
+from soapgap.tune.likelihood import Covariances
+from soapgap.tune.objectives import FoldObjective, LikelihoodObjective, fold_errors, kind_weights, make_parameters
+from soapgap.tune.optimise import calibrated, optimise, tuned_values
+from soapgap.tune.trial import (
     Bench,
     Tuned,
     make_system,
@@ -28,7 +28,7 @@ from soapgap.training.tune.trial import (
     terms_of,
     thinned,
 )
-from soapgap.training.tune.validate import default_sizes, learning_curve, leave_one_out
+from soapgap.tune.validate import default_sizes, learning_curve, leave_one_out
 
 SOAP = {"kind": "soap", "n_max": 3, "l_max": 2, "cutoff": CUTOFF, "cutoff_transition_width": WIDTH, "atom_sigma": 0.5,
         "zeta": 2, "delta": 0.5, "n_sparse": 12}

@@ -14,8 +14,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 from ase.io import write
 
-from soapgap.basis import cutoff_function
-from soapgap.neighbours import neighbour_arrays
+from soapgap.neighbours.arrays import neighbour_arrays
+from soapgap.radial.basis import cutoff_function
 
 CUTOFF, WIDTH = 4.0, 1.0
 E0 = {"Si": -1.3, "C": -2.1}

@@ -14,7 +14,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 _PUBLIC = {
     "Evaluator": "soapgap._evaluator",
-    "GapModel": "soapgap.training.estimator",
+    "GapModel": "soapgap.fitting.estimator",
     "HostError": "soapgap.errors",
     "InputError": "soapgap.errors",
     "Model": "soapgap.model",
@@ -22,8 +22,8 @@ _PUBLIC = {
     "Potential": "soapgap.potential",
     "SoapGAP": "soapgap.calculator",
     "SoapGAPError": "soapgap.errors",
-    "fit": "soapgap.training",
-    "neighbour_arrays": "soapgap.neighbours",
+    "fit": "soapgap.fitting",
+    "neighbour_arrays": "soapgap.neighbours.arrays",
     "read_quip": "soapgap.quip",
     "write_quip": "soapgap.quip",
 }

@@ -1,5 +1,5 @@
 """`python -m soapgap` is the `soapgap` program."""
 
-from soapgap.cli import main
+from soapgap.cli.main import main
 
 main()

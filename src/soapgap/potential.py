@@ -9,10 +9,10 @@ import numpy as np
 from ase import Atoms
 
 from soapgap.errors import InputError
-from soapgap.external import External
 from soapgap.model import Model
-from soapgap.neighbour_cache import NeighbourCache
-from soapgap.neighbours import NeighbourArrays, concatenate
+from soapgap.model.external import External
+from soapgap.neighbours.arrays import NeighbourArrays, concatenate
+from soapgap.neighbours.cache import NeighbourCache
 from soapgap.ranks import under_launcher
 
 __all__ = ["Potential", "Result", "default_threads"]

@@ -10,7 +10,7 @@ from few_body_models import make_channels_model
 from models import random_structure
 
 from soapgap.potential import Potential
-from soapgap.reduction import reduce_term
+from soapgap.reduction.soap import reduce_term
 
 HERE = Path(__file__).resolve().parent
 

@@ -11,7 +11,7 @@ from models import random_structure
 
 from soapgap.model import TripletTerm
 from soapgap.potential import Potential
-from soapgap.triplet_table import tabulated
+from soapgap.reduction.triplet import tabulated
 
 HERE = Path(__file__).resolve().parent
 

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models import make_two_species_model, random_structure
 
 from soapgap.potential import Potential
-from soapgap.reduction import reduce_term
+from soapgap.reduction.soap import reduce_term
 
 HERE = Path(__file__).resolve().parent
 

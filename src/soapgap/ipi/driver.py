@@ -61,7 +61,7 @@ def drive(
 
     Parameters
     ----------
-    model : path, `soapgap.model.Model`, or any object with ``compute(atoms)``
+    model : path, `soapgap.model.model.Model`, or any object with ``compute(atoms)``
         ``compute`` returns an object with `energy` (eV), `forces` [N, 3] (eV/Angstrom) and `virial` [3, 3]
         (-dE/dstrain, eV). If there is a ``compute_batch(list of atoms)``, it is given the frames of a batch.
     structure : path or ase.Atoms

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from soapgap.few_body_terms import PairTerm, TripletTerm
-from soapgap.soap_term import SoapTerm
+from soapgap.model import PairTerm, SoapTerm, TripletTerm
 
 __all__ = ["CostModel"]
 

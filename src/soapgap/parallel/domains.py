@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from soapgap.neighbours import complete_box, find_pairs
+from soapgap.neighbours.arrays import complete_box, find_pairs
 
 __all__ = ["Geometry", "bisect", "own_pairs", "share_out"]
 

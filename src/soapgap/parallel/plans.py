@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from soapgap.errors import InputError
-from soapgap.neighbour_cache import outgrown, still_complete, to_try
-from soapgap.neighbours import complete_box, species_indices
+from soapgap.neighbours.arrays import complete_box, species_indices
+from soapgap.neighbours.cache import outgrown, still_complete, to_try
 from soapgap.parallel.cost import CostModel
 from soapgap.parallel.domains import Geometry, bisect, share_out
 from soapgap.parallel.share import Batch
@@ -94,7 +94,7 @@ class Plans:
         self._last: tuple[np.ndarray, np.ndarray] | None = None  # species and numbers of neighbours of the last batch
 
     def check(self, frames: Sequence[Atoms]) -> None:
-        """Raises InputError as `soapgap.neighbours.neighbour_arrays` does."""
+        """Raises InputError as `soapgap.neighbours.arrays.neighbour_arrays` does."""
         for atoms in frames:
             species_indices(atoms, self._species)
             complete_box(atoms.cell.array, np.asarray(atoms.pbc, dtype=bool))

@@ -13,8 +13,8 @@ import numpy as np
 from ase import Atoms
 
 from soapgap.errors import HostError, InputError, SoapGAPError
-from soapgap.external import External
 from soapgap.model import Model
+from soapgap.model.external import External
 from soapgap.parallel.channel import Channel
 from soapgap.parallel.plans import Plans
 from soapgap.parallel.share import Share, Totals

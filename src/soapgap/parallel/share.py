@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
-from soapgap.neighbours import NeighbourArrays, concatenate
+from soapgap.neighbours.arrays import NeighbourArrays, concatenate
 from soapgap.parallel.domains import Geometry, own_pairs
 
 __all__ = ["Batch", "Share", "Totals"]

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from soapgap.basis import cutoff_transition
 from soapgap.errors import InputError
-from soapgap.jets import Jet, constant, erf, exp, variable
 from soapgap.model import PairTerm, RadialTable, TripletTerm
 from soapgap.quip.document import Coordinate
 from soapgap.quip.strings import Parameters, integer, integers, logical, real
-from soapgap.radial_table import weighted_table
+from soapgap.radial.basis import cutoff_transition
+from soapgap.radial.jets import Jet, constant, erf, exp, variable
+from soapgap.radial.table import weighted_table
 
 __all__ = ["ClusterLayout", "cluster_layout", "cluster_terms"]
 

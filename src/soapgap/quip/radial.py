@@ -1,6 +1,6 @@
 r"""QUIP's other radial bases of `soap` ("POLY" and "GTO"), and its extra decay of the neighbour density.
 
-Both bases have the form of `soapgap.basis`, with the h_l of `soapgap.smearing.smeared_gaussian`,
+Both bases have the form of `soapgap.radial.basis`, with the h_l of `soapgap.radial.smearing.smeared_gaussian`,
 
     R_nl(r) = g(r) sum_q h_l(r, x_q) M_qn,     g(r) = f_c(r) D(r),
 
@@ -27,7 +27,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import gamma, gammainc
 
 from soapgap.errors import InputError
-from soapgap.jets import variable
+from soapgap.radial.jets import variable
 
 __all__ = ["RadialFit", "decay", "gto_fit", "poly_fit"]
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from soapgap.basis import Y_00, SoapBasis, cutoff_transition, equispaced_basis, product, radial_table
 from soapgap.errors import InputError
 from soapgap.model import Channels, RadialTable, SoapTerm
 from soapgap.quip.compression import Coupling, read_coupling
@@ -17,6 +16,7 @@ from soapgap.quip.document import Coordinate
 from soapgap.quip.radial import decay, gto_fit, poly_fit
 from soapgap.quip.strings import Parameters, integer, integers, logical, real
 from soapgap.quip.turbo import turbo_soap
+from soapgap.radial.basis import Y_00, SoapBasis, cutoff_transition, equispaced_basis, product, radial_table
 
 __all__ = ["SoapLayout", "read_soap", "soap_layout", "soap_terms"]
 

@@ -32,8 +32,8 @@ import numpy as np
 from scipy.linalg import lapack
 
 from soapgap.errors import InputError
-from soapgap.jets import Jet, exp, variable
-from soapgap.smearing import scaled_bessel
+from soapgap.radial.jets import Jet, exp, variable
+from soapgap.radial.smearing import scaled_bessel
 
 __all__ = ["TurboSoap", "turbo_soap"]
 
@@ -111,7 +111,7 @@ class TurboSoap:
     def radial_piece(self, species: int, r, lo: float, hi: float) -> np.ndarray:
         """As `radial`, by the formula that holds between two neighbouring `breaks` lo and hi, continued to both of them.
 
-        This is what `soapgap.radial_table.radial_table` asks for.
+        This is what `soapgap.radial.table.radial_table` asks for.
         """
         expansion = self._expansions[species]
         out = np.zeros((3, len(r), self.l_max + 1, self.n_max))

@@ -1,0 +1,294 @@
+"""Given potentials as a baseline: what they are, what they give for the data, and the data without it.
+
+    E = sum_i e0 + fitted terms + short-range repulsion + given potentials
+
+Potentials of LAMMPS and ASE stay what they are, external parts of the model. Those from a file (QUIP's, or a model) become
+terms of the model; their own e0 is left out, as the e0 of the fit, from data less all of this, takes its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soapgap.config import FitConfig
+from soapgap.config.baseline import BaselineConfig
+from soapgap.data.dataset import Structure
+from soapgap.data.virials import as_voigt
+from soapgap.errors import InputError, ModelFileError
+from soapgap.learn.baseline.baseline import BaselineValues, baseline_terms, baseline_values, dimer_remark
+from soapgap.learn.curvature import central_differences
+from soapgap.learn.errors import Comparison
+from soapgap.model import EmbeddingTerm, Model, PairTerm, SoapTerm, TripletTerm
+from soapgap.model.external import External, ExternalValues, LammpsPotential, check_potentials, potential_from_json
+from soapgap.model.external.lammps_engine import files_of
+from soapgap.model.external.permission import trust
+from soapgap.quip import read_quip
+from soapgap.say import Reporter
+
+_E0_LIMIT = 1e-3  # eV: a potential that gives an isolated atom more than this shifts e0
+
+
+@dataclass(frozen=True)
+class GivenPotentials:
+    """What `[[baseline.potentials]]` names.
+
+    Attributes
+    ----------
+    external : potentials of LAMMPS and ASE, for `Model.external`
+    files : terms of each file, by its name
+    fingerprint : SHA-256 of every file that the result depends on, by its name
+    """
+
+    external: list
+    files: dict[str, list]
+    fingerprint: dict[str, str]
+
+    @property
+    def terms(self) -> list:
+        """The terms of all files, for `Model.terms`."""
+        return [term for terms in self.files.values() for term in terms]
+
+
+def read_potentials(config: BaselineConfig, species: Sequence[str], folder: Path) -> GivenPotentials:
+    """The potentials of a configuration, made ready for these species.
+
+    Parameters
+    ----------
+    folder : what the names of files are relative to
+
+    Raises
+    ------
+    InputError
+        A file that cannot be read or does not fit the species; a potential that does not fit them.
+    """
+    external, files, fingerprint = [], {}, {}
+    for n, table in enumerate(config.potentials):
+        where = f"baseline.potentials[{n}]"
+        try:
+            if table["kind"] == "file":
+                path = folder / table["file"]
+                files[table["file"]] = _terms_of_file(path, table.get("label"), species)
+                fingerprint[table["file"]] = hashlib.sha256(path.read_bytes()).hexdigest()
+                continue
+            potential = potential_from_json(table)
+            if isinstance(potential, LammpsPotential):
+                potential = replace(potential, files=files_of(potential, species, [folder]))
+                fingerprint |= potential.files
+            check_potentials([*external, potential], species)
+            external.append(potential)
+        except (InputError, ModelFileError) as error:
+            raise InputError(f"{where}: {error}") from None
+    trust(external, folder.resolve())
+    return GivenPotentials(external, files, fingerprint)
+
+
+def _terms_of_file(path: Path, label: str | None, species: Sequence[str]) -> list:
+    if path.suffix.lower() == ".xml":
+        model = read_quip(path, None, label)
+    else:
+        model = Model.load(path)
+    if model.external:
+        raise InputError(f"{path.name} has external potentials of its own; name them as potentials of this baseline, too, and "
+                         "take a file without them")
+    missing = [symbol for symbol in species if symbol not in model.species]
+    if missing:
+        raise InputError(f"{path.name} is a potential for {', '.join(model.species)}, and the data contain "
+                         f"{', '.join(missing)}: expected a potential for all of their elements")
+    terms = [term for term in model.terms if _acts_on(term, species, path.name)]
+    if any(isinstance(t, SoapTerm) and t.channels is not None and t.channels.average is not None for t in terms):
+        raise InputError(f"{path.name} holds an averaged descriptor (average=T), which cannot be a baseline")
+    if Model(list(species), dict.fromkeys(species, 0.0), terms).evaluator().needs_order:
+        raise InputError(f"{path.name} holds a distance_Nb term that depends on the order of the atoms, which cannot be a "
+                         "baseline")
+    return terms
+
+
+def _acts_on(term: Any, species: Sequence[str], name: str) -> bool:
+    """Whether a term ever acts between these species; an error if it does so only together with others."""
+    if isinstance(term, PairTerm):
+        return set(term.species) <= set(species)
+    others = term.densities if isinstance(term, EmbeddingTerm) else term.neighbours
+    if term.centre not in species or (isinstance(term, TripletTerm) and not set(others) <= set(species)):
+        return False
+    strange = [symbol for symbol in others if symbol not in species]
+    if strange:
+        raise InputError(f"{name} also knows {', '.join(strange)}, of which the data have none: expected a potential for "
+                         f"{', '.join(species)} alone")
+    return True
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The whole baseline of a fit and what it gives for the training data.
+
+    Attributes
+    ----------
+    terms : short-range repulsion and the terms of files, for `Model.terms`
+    external : for `Model.external`
+    fingerprint : SHA-256 of every file that the result depends on, by its name
+    repulsion : values of the short-range repulsion alone, of every structure
+    outside : values of the external potentials; empty without them
+    values : values of everything
+    """
+
+    terms: list
+    external: list
+    fingerprint: dict[str, str]
+    repulsion: list[BaselineValues]
+    outside: list[BaselineValues]
+    values: list[BaselineValues]
+
+
+def make_reference(config: FitConfig, species: Sequence[str], shortest: Mapping[tuple[str, str], float],
+                   structures: Sequence[Structure], folder: Path, say: Reporter) -> Reference:
+    """Read the baseline of a configuration and evaluate it for the training data.
+
+    Parameters
+    ----------
+    shortest : shortest training distance of the pairs of species that occur (Angstrom)
+    folder : what the names of files are relative to
+
+    Raises
+    ------
+    InputError
+        See `read_potentials`; a potential fails, or cannot give what the data have (stress, energies of the atoms).
+    """
+    given, delta = read_potentials(config.baseline, species, folder), config.hessian_delta
+    own = baseline_terms(config.baseline, species, shortest)
+    repulsion = baseline_values(own, species, structures, delta)
+    values = repulsion
+    for name, terms in given.files.items():
+        of_file = baseline_values(terms, species, structures, delta)
+        _describe(f"{name} ({len(terms)} terms)", [v.forces for v in of_file], say)
+        values = summed(values, of_file)
+    forces: dict[str, list] = {}
+    outside = outside_values(given.external, species, structures, delta, say, "train", forces)
+    for name, all_forces in forces.items():
+        _describe(name, all_forces, say)
+    if given.external:
+        if config.e0 == "isolated":
+            _warn_of_shifted_atoms(structures, outside, say)
+        remark = dimer_remark(External(given.external, species), species)
+        if remark is not None:
+            say.warning(remark)
+        values = summed(values, outside)
+    return Reference(own + given.terms, given.external, given.fingerprint, repulsion, outside, values)
+
+
+def outside_values(external: Sequence, species: Sequence[str], structures: Sequence[Structure], delta: float, say: Reporter,
+                   label: str, forces: dict[str, list] | None = None) -> list[BaselineValues]:
+    """What external potentials give for every structure; an empty list if there are none.
+
+    Parameters
+    ----------
+    delta : displacement for the curvatures (Angstrom)
+    label : of the data
+    forces : takes the forces of each potential
+
+    Raises
+    ------
+    InputError
+        A potential fails, or cannot give what the data have (stress, energies of the atoms).
+    """
+    if not external:
+        return []
+    engine, values = External(external, species), []
+    with say.task(f"external potentials ({label})", len(structures)) as task:
+        for structure in structures:
+            values.append(_external_values(engine, structure, delta, {} if forces is None else forces))
+            task.advance(1)
+    return values
+
+
+def _describe(name: str, forces: Sequence[np.ndarray], say: Reporter) -> None:
+    components = np.concatenate([np.ravel(f) for f in forces])
+    say.line(f"baseline, {name}: rms force {np.sqrt(np.mean(components**2)):.4g} eV/A in the training data; it is subtracted "
+             "and belongs to the model")
+
+
+def _external_values(engine: External, structure: Structure, delta: float, forces: dict[str, list]) -> BaselineValues:
+    try:
+        total = None
+        for name, values in engine.parts(structure.atoms):
+            forces.setdefault(name, []).append(values.forces)
+            _require(name, values, structure)
+            of_atoms = 0.0 if structure.local_energies is None else values.energies
+            one = BaselineValues(values.energy, values.forces, 0.0 if values.virial is None else values.virial, of_atoms)
+            total = one if total is None else summed([total], [one])[0]
+        if structure.curvatures is not None:
+            def slope(moved: Structure, direction: np.ndarray) -> float:
+                return -float(np.sum(engine.compute(moved.atoms).forces * direction))
+
+            total = total._replace(curvatures=central_differences(structure, delta, slope))
+    except InputError as error:
+        raise InputError(f"{structure.where}: {error}") from None
+    return total
+
+
+def _require(name: str, values: ExternalValues, structure: Structure) -> None:
+    if structure.virial is not None and values.virial is None:
+        raise InputError(f"the data have a virial or stress, and {name} gives no stress: use a calculator that gives it, or "
+                         'set data.virial_key = "" and data.stress_key = ""')
+    if structure.local_energies is not None and values.energies is None:
+        raise InputError(f"the data have energies of atoms, and {name} does not say how its energy is shared among atoms: use "
+                         'another potential, or set data.local_energy_key = ""')
+
+
+def summed(first: Sequence[BaselineValues], second: Sequence[BaselineValues]) -> list[BaselineValues]:
+    """Structure by structure."""
+    return [BaselineValues(*(a + b for a, b in zip(x, y, strict=True))) for x, y in zip(first, second, strict=True)]
+
+
+def _warn_of_shifted_atoms(structures: Sequence[Structure], outside: Sequence[BaselineValues], say: Reporter) -> None:
+    """Long-range potentials give a single atom in a periodic box an energy, which e0 = "isolated" would take up."""
+    for structure, values in zip(structures, outside, strict=True):
+        if len(structure.atoms) == 1 and structure.energy is not None and abs(values.energy) > _E0_LIMIT:
+            say.warning(f"{structure.where}: the external potentials give this single {structure.symbols[0]} atom "
+                        f"{values.energy:.4g} eV, from its periodic images; e0 = \"isolated\" takes it up: give e0 as numbers, "
+                        "or take atoms without periodicity")
+            return
+
+
+def remainder(structures: Sequence[Structure], values: Sequence[BaselineValues]) -> list[Structure]:
+    """The data without what the values say; as they are if there are no values."""
+    if not values:
+        return list(structures)
+
+    def less(known, part):
+        return None if known is None else known - part
+
+    return [replace(s, energy=less(s.energy, v.energy), forces=less(s.forces, v.forces), virial=less(s.virial, v.virial),
+                    local_energies=less(s.local_energies, v.local_energies), curvatures=less(s.curvatures, v.curvatures))
+            for s, v in zip(structures, values, strict=True)]
+
+
+def restored(comparisons: dict[str, Comparison], structures: Sequence[Structure],
+             values: Sequence[BaselineValues]) -> dict[str, Comparison]:
+    """Comparisons of the `remainder` with what it lacks added to reference and prediction."""
+    if not values:
+        return comparisons
+    whole = {}
+    for quantity, comparison in comparisons.items():
+        part = np.zeros(len(comparison.reference))
+        for n in np.unique(comparison.frames):
+            part[comparison.frames == n] = _of_quantity(quantity, structures[n], values[n])
+        changed = {"reference": comparison.reference + part, "predicted": comparison.predicted + part}
+        whole[quantity] = Comparison(**{f.name: changed.get(f.name, getattr(comparison, f.name)) for f in fields(Comparison)})
+    return whole
+
+
+def _of_quantity(quantity: str, structure: Structure, values: BaselineValues) -> np.ndarray:
+    n = len(structure.atoms)
+    return {
+        "energy": lambda: values.energy / n,
+        "force": lambda: values.forces[structure.used_forces].ravel(),
+        "virial": lambda: as_voigt(values.virial) / n,
+        "local_energy": lambda: values.local_energies[structure.used_local_energies],
+        "curvature": lambda: values.curvatures,
+    }[quantity]()

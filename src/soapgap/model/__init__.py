@@ -1,0 +1,11 @@
+"""What a model is, and its file."""
+
+from soapgap.model.model import Model
+from soapgap.model.terms.embedding import EmbeddingTerm
+from soapgap.model.terms.pair import PairTerm
+from soapgap.model.terms.soap import Channels, Reduction, SoapTerm
+from soapgap.model.terms.triplet import TripletGrid, TripletTerm
+from soapgap.radial.table import RadialTable
+
+__all__ = ["Channels", "EmbeddingTerm", "Model", "PairTerm", "RadialTable", "Reduction", "SoapTerm", "TripletGrid",
+           "TripletTerm"]

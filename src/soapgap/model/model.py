@@ -1,0 +1,171 @@
+"""What a model is, and its file.
+
+A model file is safetensors: a header, then the arrays. All metadata are one canonical JSON string (sorted keys, no
+blanks) under the single key ``soapgap``; its ``checksum`` is the SHA-256 over that string without the checksum entry,
+followed by name, type, shape and bytes of every array in the order of their names. Two identical models are identical
+files. Reading and checking is done by the C++ evaluator alone, for every host; this module writes.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from soapgap._evaluator import Evaluator
+from soapgap.errors import InputError, ModelFileError
+from soapgap.files import write_atomically
+from soapgap.model.external import check_potentials, potential_from_json
+from soapgap.model.terms.embedding import EmbeddingTerm
+from soapgap.model.terms.pair import PairTerm
+from soapgap.model.terms.soap import SoapTerm
+from soapgap.model.terms.triplet import TripletTerm
+
+__all__ = ["Model"]
+
+FORMAT = 1
+
+
+@dataclass
+class Model:
+    """A potential: E = sum_i e0(Z_i) + the sum of its terms + its external potentials.
+
+    Attributes
+    ----------
+    species : list of str
+        Chemical symbols.
+    e0 : dict of str to float
+        Energy of the isolated atom of each species, eV.
+    terms : list of SoapTerm, PairTerm, TripletTerm and EmbeddingTerm
+    provenance : dict
+        Who made it and from what: JSON values only, no times, so that identical fits are identical files.
+    external : list of soapgap.model.external.LammpsPotential and AsePotential
+        Potentials of other programs that belong to the model. `evaluator` knows nothing of them; `soapgap.Potential` adds them.
+    """
+
+    species: list[str]
+    e0: dict[str, float]
+    terms: list
+    provenance: dict = field(default_factory=dict)
+    external: list = field(default_factory=list)
+
+    def to_bytes(self) -> bytes:
+        """The model file's content.
+
+        Raises
+        ------
+        InputError
+            If a species has no e0, an array has the wrong shape or a number that is not finite, or an external potential
+            does not fit the species.
+        """
+        if sorted(self.e0) != sorted(self.species):
+            raise InputError(f"e0 is given for {sorted(self.e0)}, the species are {sorted(self.species)}: "
+                             "give one energy per species")
+        tensors = {}
+        terms = [term._metadata(_Tensors(tensors, str(index))) for index, term in enumerate(self.terms)]
+        meta = {"format": FORMAT, "units": {"energy": "eV", "length": "Angstrom"}, "species": list(self.species),
+                "e0": [float(self.e0[s]) for s in self.species], "terms": terms, "provenance": self.provenance}
+        if self.external:
+            check_potentials(self.external, self.species)
+            meta["external"] = [potential.as_json() for potential in self.external]
+        digest = _checksum(_canonical(meta), tensors)
+        return save_tensors(tensors, metadata={"soapgap": _canonical(meta | {"checksum": digest})})
+
+    def save(self, path) -> None:
+        """Write the model file; it appears complete or not at all."""
+        content = self.to_bytes()
+        Evaluator(content)  # what cannot be read back is not written
+        write_atomically(path, content)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Model":
+        """The model in a file's content; raises ModelFileError if it is not whole, unaltered and known."""
+        return cls._checked(content)[0]
+
+    @classmethod
+    def _checked(cls, content):
+        evaluator = Evaluator(content)
+        meta = json.loads(evaluator.metadata)
+        tensors = load_tensors(content)
+        kinds = {"soap": SoapTerm, "pair": PairTerm, "triplet": TripletTerm, "embedding": EmbeddingTerm}
+        terms = [kinds[t["kind"]]._from_file(t, tensors) for t in meta["terms"]]
+        try:
+            external = [potential_from_json(entry) for entry in meta.get("external", ())]
+            check_potentials(external, meta["species"])
+        except InputError as error:
+            raise ModelFileError(f"an external potential is not understood: {error}") from None
+        e0 = dict(zip(meta["species"], meta["e0"]))
+        return cls(meta["species"], e0, terms, meta["provenance"], external), evaluator
+
+    @classmethod
+    def load(cls, path) -> "Model":
+        """Read a model file.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, damaged, altered, or from a newer soapgap.
+        """
+        path = Path(path)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelFileError(f"model file {path}: {error.strerror}; expected a model written by soapgap") from None
+        try:
+            return cls.from_bytes(content)
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error}") from None
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the model, as its file states it."""
+        return json.loads(Evaluator(self.to_bytes()).metadata)["checksum"]
+
+    def evaluator(self, n_threads: int = 1) -> Evaluator:
+        """The C++ evaluator of this model's terms, without external potentials."""
+        return Evaluator(self.to_bytes(), n_threads)
+
+    def baseline(self) -> "Model":
+        """Only the terms that do not come from the fit (short-range repulsion), with e0 = 0."""
+        terms = [t for t in self.terms if isinstance(t, PairTerm) and t.origin.get("kind") == "zbl"]
+        return Model(self.species, dict.fromkeys(self.species, 0.0), terms)
+
+
+class _Tensors:
+    """The arrays of a file that belong to one part of a term: stores them and says under which names."""
+
+    def __init__(self, tensors, prefix):
+        self._tensors, self._prefix = tensors, prefix
+
+    def __call__(self, arrays):
+        return {role: self._add(f"{self._prefix}.{role}", np.asarray(array, dtype=np.float64))
+                for role, array in arrays.items()}
+
+    def part(self, name):
+        return _Tensors(self._tensors, f"{self._prefix}.{name}")
+
+    def _add(self, name, array):
+        if not np.isfinite(array).all():
+            raise InputError(f"the model's array {name} holds a number that is not finite; expected finite numbers: "
+                             "was the fit's input sound?")
+        for known, other in self._tensors.items():  # terms of several centre species share one radial table
+            if other.shape == array.shape and np.array_equal(other, array) and array.size > 1000:
+                return known
+        self._tensors[name] = np.ascontiguousarray(array)
+        return name
+
+
+def _canonical(meta) -> str:
+    return json.dumps(meta, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def _checksum(metadata: str, tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(metadata.encode())
+    for name in sorted(tensors):
+        shape = "".join(f"{extent}," for extent in tensors[name].shape)
+        digest.update(f"\n{name}\nF64\n{shape}\n".encode())
+        digest.update(np.ascontiguousarray(tensors[name], dtype="<f8").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The kinds of terms that a model can have, one module for each."""

@@ -1,0 +1,139 @@
+"""A function of three atoms: what it computes, its numbers, and how they lie in a model file."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from soapgap.errors import InputError
+from soapgap.model.terms.term import TERM_HEAD
+
+__all__ = ["TripletGrid", "TripletTerm"]
+
+
+@dataclass
+class TripletGrid:
+    """A triplet term's sum over kernels as a tensor product of quintic B-splines in the three components of x.
+
+    Attributes
+    ----------
+    n_intervals : list of int
+        Of the ranges that the components have for distances below the cutoff: [0, cutoff], [0, cutoff] and [0, 2 cutoff], for
+        the geometry "angle" [0, 2 cutoff], [0, cutoff^2] and [0, 2 cutoff].
+    coefficients : ndarray, shape n_intervals + 5
+        At the point (k_1 + t_1, k_2 + t_2, k_3 + t_3) in units of the intervals, the splines k .. k + 5 of each axis overlap.
+    report : dict
+        Tolerance, measured error, and a hash of the term it was made from.
+    """
+
+    n_intervals: list[int]
+    coefficients: np.ndarray
+    report: dict = field(default_factory=dict)
+
+
+@dataclass
+class TripletTerm:
+    """A function of three atoms, a Gaussian process in three variables:
+
+        e_i = count sum over unordered pairs of neighbours {j, k} of
+              f_c(r_ij) f_c(r_ik) (1 - third_cutoff f_c(r_jk)) sum_s weights_s k(x, X_s)
+
+    with GAP's cosine f_c. Kernels, with permutations pi and s(x, y) = sum_pi kappa(x o pi, y):
+    ``ard_se`` and ``pp``: k = delta^2 s(x, X) / sqrt(s(x, x) s(X, X)) + f0^2, kappa = exp(-q/2) or, with rho^2 = q,
+    (1 - rho)^4 (4 rho + 1) for rho < 1; q = sum_k (x_k - X_k)^2 / theta_k^2. ``dot_product``: k = delta^2 (x . X)^zeta.
+
+    Attributes
+    ----------
+    centre : str
+        Chemical symbol of atom i.
+    neighbours : tuple of two str
+        Of j and k, in the order in which x has them.
+    geometry : {"distances", "angle"}
+        x = (r_ij, r_ik, r_jk), or (r_ij + r_ik, (r_ij - r_ik)^2, r_jk) as in GAP's angle_3b.
+    kernel : {"ard_se", "pp", "dot_product"}
+    cutoff, cutoff_transition_width : float
+        Angstrom.
+    delta, f0, zeta : float
+    theta : ndarray, shape (3,)
+        Length scales, in the units of x.
+    permutations : ndarray of int, shape (n_permutations, 3)
+    count : float
+        How often a triplet counts: 2 for angle_3b (both orders of the neighbours), 1 otherwise.
+    third_cutoff : float
+        2/3 for connected clusters that are counted once (their weight, shared out over three centres), 0 otherwise.
+    shared : bool
+        The energy is divided equally among the three atoms; otherwise the centre has it. (Forces do not depend on it.)
+    sparse_points : ndarray, shape (n_sparse, 3)
+    weights : ndarray, shape (1, n_sparse)
+        alpha_s F_s, F_s the value of the cutoff functions where the sparse point was found.
+    origin : dict
+        ``kind`` ("angle_3b", "distance_Nb") and its parameters, for info and export.
+    sparse : dict of str to ndarray
+        What an export needs besides.
+    grid : TripletGrid, optional
+        Used by evaluation in place of the sparse points.
+    """
+
+    centre: str
+    neighbours: tuple[str, str]
+    geometry: str
+    kernel: str
+    cutoff: float
+    cutoff_transition_width: float
+    delta: float
+    f0: float
+    zeta: float
+    theta: np.ndarray
+    permutations: np.ndarray
+    count: float
+    third_cutoff: float
+    shared: bool
+    sparse_points: np.ndarray
+    weights: np.ndarray
+    origin: dict = field(default_factory=dict)
+    sparse: dict[str, np.ndarray] = field(default_factory=dict)
+    grid: TripletGrid | None = None
+
+    @property
+    def cancellation(self) -> float:
+        """S = sum |weights| delta^2 in eV: rounding of one triplet's energy is at least about eps S."""
+        return float(np.abs(self.weights).sum() * self.delta**2)
+
+    def digest(self) -> str:
+        """SHA-256 of all that a grid is made from."""
+        shape = (self.geometry, self.kernel, self.cutoff, self.delta, self.f0, self.zeta,
+                 [float(t) for t in self.theta], np.asarray(self.permutations).tolist())
+        sha = hashlib.sha256(repr(shape).encode())
+        for array in (self.sparse_points, self.weights):
+            sha.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return sha.hexdigest()
+
+    def _metadata(self, store):
+        grid = None
+        if self.grid is not None:
+            if self.grid.report.get("of") != self.digest():
+                raise InputError(f"the triplet term of {self.centre} was changed after its table was made: make it again "
+                                 "(soapgap.reduction.soap.reduce_model) or set `grid` to None")
+            grid = {"n_intervals": [int(n) for n in self.grid.n_intervals], "report": self.grid.report,
+                    "tensors": store.part("grid")({"coefficients": self.grid.coefficients})}
+        return TERM_HEAD | {
+            "kind": "triplet", "centre": self.centre, "neighbours": list(self.neighbours), "geometry": self.geometry,
+            "kernel": self.kernel, "cutoff": float(self.cutoff),
+            "cutoff_transition_width": float(self.cutoff_transition_width), "delta": float(self.delta), "f0": float(self.f0),
+            "zeta": float(self.zeta), "theta": [float(t) for t in self.theta],
+            "permutations": np.asarray(self.permutations, dtype=int).tolist(), "count": float(self.count),
+            "third_cutoff": float(self.third_cutoff), "shared": bool(self.shared), "n_sparse": len(self.sparse_points),
+            "origin": self.origin, "grid": grid,
+            "tensors": store({"sparse_points": self.sparse_points, "weights": self.weights} | self.sparse)}
+
+    @classmethod
+    def _from_file(cls, meta, tensors):
+        keys = ("centre", "geometry", "kernel", "cutoff", "cutoff_transition_width", "delta", "f0", "zeta", "count",
+                "third_cutoff", "shared", "origin")
+        arrays = {role: tensors[name] for role, name in meta["tensors"].items()}
+        points, weights, grid = arrays.pop("sparse_points"), arrays.pop("weights"), meta["grid"]
+        if grid is not None:
+            grid = TripletGrid(grid["n_intervals"], tensors[grid["tensors"]["coefficients"]], grid["report"])
+        return cls(neighbours=tuple(meta["neighbours"]), theta=np.array(meta["theta"]), grid=grid,
+                   permutations=np.array(meta["permutations"], dtype=int), sparse_points=points, weights=weights,
+                   sparse=arrays, **{key: meta[key] for key in keys})

@@ -1,0 +1,1 @@
+"""Radial functions of the density expansion: their formulas, and the tables that models carry."""
