@@ -10,6 +10,8 @@ import soapgap
 from soapgap.data.dataset import Dataset
 from soapgap.errors import InputError, SoapGAPError
 from soapgap.files import write_atomically
+from soapgap.fitting.result import FitResult
+from soapgap.learn import summary
 from soapgap.learn.baseline.baseline import dimer_scan, switch_radii
 from soapgap.learn.errors import Comparison, virial_sign_is_suspect
 from soapgap.learn.kernels import Kernel
@@ -17,7 +19,6 @@ from soapgap.learn.problem import Problem
 from soapgap.learn.state import FitState
 from soapgap.model import Model
 from soapgap.model.external import lammps_lines
-from soapgap.report import summary
 from soapgap.report.file import ReportInput, write_report
 from soapgap.report.sparse_map import draw_sparse_map, sparse_map
 from soapgap.report.tuning import read_tuning
@@ -25,7 +26,6 @@ from soapgap.say import Reporter
 
 if TYPE_CHECKING:
     from soapgap.fitting.earlier import Earlier
-    from soapgap.fitting.pipeline import FitResult
 
 Comparisons = dict[str, dict[str, Comparison]]
 

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from soapgap.errors import InputError
 from soapgap.fitting.assemble import assemble, reduced, solve
 from soapgap.fitting.earlier import Earlier, earlier_fit
 from soapgap.fitting.finish import check_physics, provenance, tell, write_companions, write_report_files
+from soapgap.fitting.result import FitResult
 from soapgap.learn.baseline.baseline_potentials import outside_values, remainder, restored
 from soapgap.learn.compare_shares import compare_together
-from soapgap.learn.conditions import Conditions
 from soapgap.learn.errors import errors
 from soapgap.learn.estimate import Estimate, fit_into, seconds_of
 from soapgap.learn.factorise import Checkpoints, factorise
@@ -39,34 +38,6 @@ from soapgap.model.companions import OutputFiles
 from soapgap.potential import default_threads
 from soapgap.ranks import Ranks, start_ranks
 from soapgap.say import Reporter, clock
-
-
-@dataclass
-class FitResult:
-    """What a fit gives.
-
-    Attributes
-    ----------
-    model : the fitted model, as saved
-    errors : {"train": ..., "test": ...}: by "all" and config_type, by quantity ("energy", "force", "virial",
-        "local_energy", "curvature"): n, rmse, mae in meV/atom, eV/A, meV/atom, meV, eV/A^2
-    files : where the model and its companions are
-    warnings : what the user should have read
-    conditions : condition numbers of the linear system, and the jitter
-    seconds : wall time by step
-    planned_seconds, planned_bytes, peak_bytes : time of the design matrix and its factorisation, and memory of this process,
-        as estimated before and as used
-    """
-
-    model: Model
-    errors: dict[str, dict]
-    files: OutputFiles
-    warnings: list[str]
-    conditions: Conditions
-    seconds: dict[str, float] = field(default_factory=dict)
-    planned_seconds: float = 0.0
-    planned_bytes: int = 0
-    peak_bytes: int = 0
 
 
 def fit(config: Mapping[str, Any] | str | os.PathLike, *, threads: int | None = None, memory: str | int | None = None,

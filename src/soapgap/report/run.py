@@ -11,13 +11,13 @@ from threadpoolctl import threadpool_limits
 from soapgap.config.data import DataConfig
 from soapgap.data.dataset import Dataset, read_dataset
 from soapgap.errors import InputError
+from soapgap.learn import summary
 from soapgap.learn.baseline.baseline_potentials import outside_values, remainder, restored
 from soapgap.learn.errors import Comparison, compare, errors
 from soapgap.model import Model
 from soapgap.model.companions import OutputFiles
 from soapgap.model.external.permission import trust
 from soapgap.potential import default_threads
-from soapgap.report import summary
 from soapgap.report.file import ReportInput, WrittenReport, write_report
 from soapgap.report.tuning import read_tuning
 from soapgap.say import Reporter

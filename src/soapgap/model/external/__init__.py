@@ -4,9 +4,10 @@ A trainer subtracts them before the fit, a host adds them: E = E_model + sum of 
 model file (`specification`); computing them (`engines`) and writing them down for a LAMMPS input (`lines`) is done here.
 """
 
-from soapgap.model.external.engines import External, ExternalValues
+from soapgap.model.external.engines import External
 from soapgap.model.external.lines import lammps_lines
 from soapgap.model.external.specification import AsePotential, LammpsPotential, check_potentials, potential_from_json
+from soapgap.model.external.values import ExternalValues
 
 __all__ = ["AsePotential", "External", "ExternalValues", "LammpsPotential", "check_potentials", "lammps_lines",
            "potential_from_json"]

@@ -10,8 +10,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from soapgap.errors import InputError
-from soapgap.model.external.engines import ExternalValues
 from soapgap.model.external.specification import AsePotential
+from soapgap.model.external.values import ExternalValues
 
 __all__ = ["AseEngine"]
 

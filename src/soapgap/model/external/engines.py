@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -12,25 +11,9 @@ from ase import Atoms
 from soapgap.errors import InputError
 from soapgap.model.external.permission import require_permission, trusted_folders
 from soapgap.model.external.specification import AsePotential, LammpsPotential, Potential, check_potentials
+from soapgap.model.external.values import ExternalValues
 
-__all__ = ["External", "ExternalValues"]
-
-
-class ExternalValues(NamedTuple):
-    """What external potentials give for one structure.
-
-    Attributes
-    ----------
-    energy : eV
-    forces : (n_atoms, 3) eV/Angstrom
-    virial : (3, 3) W = -dE/dstrain, eV; None if the potential does not tell
-    energies : (n_atoms,) energies of the atoms, eV, which sum to `energy`; None if the potential does not tell
-    """
-
-    energy: float
-    forces: np.ndarray
-    virial: np.ndarray | None
-    energies: np.ndarray | None
+__all__ = ["External"]
 
 
 def _sum(first, second):

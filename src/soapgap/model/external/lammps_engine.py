@@ -21,9 +21,9 @@ from ase import Atoms
 from ase.geometry import complete_cell
 
 from soapgap.errors import InputError
-from soapgap.model.external.engines import ExternalValues
 from soapgap.model.external.lines import overlay
 from soapgap.model.external.specification import LammpsPotential, is_number
+from soapgap.model.external.values import ExternalValues
 
 __all__ = ["LammpsEngine", "find_file", "files_of"]
 

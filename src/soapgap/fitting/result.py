@@ -1,0 +1,39 @@
+"""What a fit gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from soapgap.learn.conditions import Conditions
+from soapgap.model import Model
+from soapgap.model.companions import OutputFiles
+
+__all__ = ["FitResult"]
+
+
+@dataclass
+class FitResult:
+    """What a fit gives.
+
+    Attributes
+    ----------
+    model : the fitted model, as saved
+    errors : {"train": ..., "test": ...}: by "all" and config_type, by quantity ("energy", "force", "virial",
+        "local_energy", "curvature"): n, rmse, mae in meV/atom, eV/A, meV/atom, meV, eV/A^2
+    files : where the model and its companions are
+    warnings : what the user should have read
+    conditions : condition numbers of the linear system, and the jitter
+    seconds : wall time by step
+    planned_seconds, planned_bytes, peak_bytes : time of the design matrix and its factorisation, and memory of this process,
+        as estimated before and as used
+    """
+
+    model: Model
+    errors: dict[str, dict]
+    files: OutputFiles
+    warnings: list[str]
+    conditions: Conditions
+    seconds: dict[str, float] = field(default_factory=dict)
+    planned_seconds: float = 0.0
+    planned_bytes: int = 0
+    peak_bytes: int = 0

@@ -1,0 +1,26 @@
+"""What a potential of another program gives for one structure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["ExternalValues"]
+
+
+class ExternalValues(NamedTuple):
+    """What external potentials give for one structure.
+
+    Attributes
+    ----------
+    energy : eV
+    forces : (n_atoms, 3) eV/Angstrom
+    virial : (3, 3) W = -dE/dstrain, eV; None if the potential does not tell
+    energies : (n_atoms,) energies of the atoms, eV, which sum to `energy`; None if the potential does not tell
+    """
+
+    energy: float
+    forces: np.ndarray
+    virial: np.ndarray | None
+    energies: np.ndarray | None
