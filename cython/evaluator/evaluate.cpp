@@ -9,12 +9,12 @@
 #include <atomic>
 #endif
 
-#include "averaged_soap.hpp"
-#include "blas.hpp"
-#include "pair_term.hpp"
-#include "soap_batch.hpp"
-#include "sparse_kernel.hpp"
-#include "triplet_term.hpp"
+#include "features/averaged_soap.hpp"
+#include "base/blas.hpp"
+#include "terms/pair_term.hpp"
+#include "features/invariants.hpp"
+#include "kernel/sparse_kernel.hpp"
+#include "terms/triplet_term.hpp"
 
 namespace soapgap {
 

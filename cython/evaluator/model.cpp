@@ -1,7 +1,7 @@
 // Reads and checks a model file. SPDX-License-Identifier: BSD-3-Clause
-#include "model_file.hpp"
+#include "model.hpp"
 
-#include "model_reader.hpp"
+#include "file/reader.hpp"
 #include "soapgap.hpp"
 
 namespace soapgap {

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "density_expansion.hpp"
-#include "power_spectrum.hpp"
+#include "density/density_expansion.hpp"
+#include "features/power_spectrum.hpp"
 #include "soapgap.hpp"
 
 namespace soapgap {

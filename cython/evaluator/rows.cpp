@@ -1,10 +1,10 @@
 // What training and tests need of one SOAP term. SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
 
-#include "blas.hpp"
-#include "kernels.hpp"
-#include "soap_batch.hpp"
-#include "sparse_kernel.hpp"
+#include "base/blas.hpp"
+#include "simd/dispatch.hpp"
+#include "features/invariants.hpp"
+#include "kernel/sparse_kernel.hpp"
 
 namespace soapgap {
 namespace {

@@ -32,7 +32,7 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-struct ModelData;       // tables, sparse points, weights (model_file.hpp)
+struct ModelData;       // tables, sparse points, weights (model.hpp)
 struct WorkspaceData;   // per-thread buffers (evaluate.cpp)
 
 // A potential of another program that is part of a model and that `evaluate` knows nothing of: the host adds it or refuses.

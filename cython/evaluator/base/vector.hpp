@@ -1,6 +1,6 @@
 // Four doubles at once, in plain C++ (GCC and Clang vector extensions). SPDX-License-Identifier: BSD-3-Clause
 //
-// The hot code is compiled once per instruction set, each time inside its own namespace SOAPGAP_ISA (kernels_isa.cpp);
+// The hot code is compiled once per instruction set, each time inside its own namespace SOAPGAP_ISA (simd/one_isa.cpp);
 // nothing here may be shared between those copies, hence the namespace in every header that uses this one.
 #pragma once
 

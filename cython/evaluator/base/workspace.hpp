@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include "buffer.hpp"
-#include "environment.hpp"
-#include "phases.hpp"
+#include "base/buffer.hpp"
+#include "density/pair_source.hpp"
+#include "base/phases.hpp"
 
 namespace soapgap {
 

@@ -9,8 +9,8 @@
 
 #include <cstdint>
 
-#include "radial_table.hpp"
-#include "spherical_harmonics.hpp"
+#include "density/radial_table.hpp"
+#include "density/spherical_harmonics.hpp"
 
 namespace soapgap {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "environment.hpp"
+#include "density/pair_source.hpp"
 
 #include <cmath>
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "model_file.hpp"
+#include "model.hpp"
 #include "soapgap.hpp"
 
 namespace soapgap {

@@ -10,7 +10,7 @@
 // one extension off the sphere; their tangential part is that of Y_lm itself.
 #pragma once
 
-#include "simd.hpp"
+#include "base/vector.hpp"
 
 namespace soapgap {
 

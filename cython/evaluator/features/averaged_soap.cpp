@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "averaged_soap.hpp"
+#include "features/averaged_soap.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-#include "kernels.hpp"
-#include "soap_batch.hpp"
-#include "sparse_kernel.hpp"
+#include "simd/dispatch.hpp"
+#include "features/invariants.hpp"
+#include "kernel/sparse_kernel.hpp"
 
 namespace soapgap {
 namespace {

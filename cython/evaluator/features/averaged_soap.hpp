@@ -1,9 +1,9 @@
 // SOAP terms that make one descriptor of a whole structure. SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "model_file.hpp"
+#include "model.hpp"
 #include "soapgap.hpp"
-#include "workspace.hpp"
+#include "base/workspace.hpp"
 
 namespace soapgap {
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "soap_batch.hpp"
+#include "features/invariants.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-#include "kernels.hpp"
+#include "simd/dispatch.hpp"
 
 namespace soapgap {
 

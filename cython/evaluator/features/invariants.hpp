@@ -1,9 +1,9 @@
 // The forward and backward halves of a SOAP term for one batch of centres. SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "model_file.hpp"
+#include "model.hpp"
 #include "soapgap.hpp"
-#include "workspace.hpp"
+#include "base/workspace.hpp"
 
 namespace soapgap {
 

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 
-#include "density_expansion.hpp"
+#include "density/density_expansion.hpp"
 
 namespace soapgap {
 

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "model_reader.hpp"
-#include "sha256.hpp"
+#include "file/reader.hpp"
+#include "file/sha256.hpp"
 #include "soapgap.hpp"
 
 namespace soapgap {

@@ -6,7 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "model_file.hpp"
+#include "model.hpp"
 
 namespace soapgap {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstddef>
 
-#include "simd.hpp"
+#include "base/vector.hpp"
 
 namespace soapgap {
 namespace SOAPGAP_ISA {

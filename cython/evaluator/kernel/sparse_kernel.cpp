@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "sparse_kernel.hpp"
+#include "kernel/sparse_kernel.hpp"
 
 #include <algorithm>
 
-#include "blas.hpp"
-#include "kernels.hpp"
+#include "base/blas.hpp"
+#include "simd/dispatch.hpp"
 
 namespace soapgap {
 namespace {

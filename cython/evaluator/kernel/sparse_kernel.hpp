@@ -5,8 +5,8 @@
 // form matrix, zeta = 2:  de/dx = 2 A x,  e = x . A x: one product
 #pragma once
 
-#include "buffer.hpp"
-#include "model_file.hpp"
+#include "base/buffer.hpp"
+#include "model.hpp"
 
 namespace soapgap {
 

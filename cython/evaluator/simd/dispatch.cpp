@@ -1,5 +1,5 @@
 // Run-time choice of the hot loops. SPDX-License-Identifier: BSD-3-Clause
-#include "kernels.hpp"
+#include "simd/dispatch.hpp"
 
 #include <cstdlib>
 #include <string>

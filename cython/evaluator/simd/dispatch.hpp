@@ -1,10 +1,10 @@
 // The hot loops of one centre, chosen once for the CPU we run on. SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "density_expansion.hpp"
-#include "polynomial_kernel.hpp"
-#include "power_spectrum.hpp"
-#include "triplet_kernel.hpp"
+#include "density/density_expansion.hpp"
+#include "kernel/polynomial_kernel.hpp"
+#include "features/power_spectrum.hpp"
+#include "terms/triplet_kernel.hpp"
 
 namespace soapgap {
 

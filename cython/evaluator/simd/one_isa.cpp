@@ -1,6 +1,6 @@
 // One instruction set's copy of the hot loops: compiled several times, each with its own SOAPGAP_ISA and flags.
 // SPDX-License-Identifier: BSD-3-Clause
-#include "kernels.hpp"
+#include "simd/dispatch.hpp"
 
 namespace soapgap {
 namespace SOAPGAP_ISA {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "pair_term.hpp"
+#include "terms/pair_term.hpp"
 
 #include <cmath>
 
-#include "environment.hpp"
+#include "density/pair_source.hpp"
 
 namespace soapgap {
 namespace {

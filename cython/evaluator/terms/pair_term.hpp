@@ -1,7 +1,7 @@
 // Terms made of functions of one distance: e_i = sum_j V(r_ij), or e_i = U(sum_j n(r_ij)). SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "model_file.hpp"
+#include "model.hpp"
 #include "soapgap.hpp"
 
 namespace soapgap {

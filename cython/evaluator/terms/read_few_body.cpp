@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model_reader.hpp"
-#include "triplet_term.hpp"
+#include "file/reader.hpp"
+#include "terms/triplet_term.hpp"
 
 namespace soapgap {
 

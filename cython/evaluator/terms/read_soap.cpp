@@ -1,8 +1,8 @@
 // Reads soap terms and their reduced forms. SPDX-License-Identifier: BSD-3-Clause
 #include <cmath>
 
-#include "model_reader.hpp"
-#include "soap_term.hpp"
+#include "file/reader.hpp"
+#include "terms/soap_term.hpp"
 
 namespace soapgap {
 namespace {

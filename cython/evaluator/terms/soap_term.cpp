@@ -2,7 +2,7 @@
 #include <cmath>
 #include <utility>
 
-#include "soap_term.hpp"
+#include "terms/soap_term.hpp"
 
 namespace soapgap {
 

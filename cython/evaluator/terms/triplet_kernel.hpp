@@ -11,7 +11,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "polynomial_kernel.hpp"
+#include "kernel/polynomial_kernel.hpp"
 
 namespace soapgap {
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "triplet_term.hpp"
+#include "terms/triplet_term.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-#include "environment.hpp"
-#include "kernels.hpp"
+#include "density/pair_source.hpp"
+#include "simd/dispatch.hpp"
 
 namespace soapgap {
 namespace {
