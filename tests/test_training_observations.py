@@ -25,11 +25,11 @@ from soapgap.config import read_config
 from soapgap.config.baseline import BaselineConfig, PairRadii
 from soapgap.data.dataset import Structure, read_dataset
 from soapgap.data.environments import neighbours_of, shortest_distances
+from soapgap.kinds.kernel import DistanceKernel, SoapKernel, rows_evaluator
 from soapgap.learn.baseline.baseline import baseline_terms, baseline_values
 from soapgap.learn.curvature import model_curvatures
 from soapgap.learn.design import DesignMatrix, _parts, targets
-from soapgap.learn.kernels import DistanceKernel, SoapKernel, rows_evaluator
-from soapgap.learn.sparse.points import make_kernels, plan_kernels
+from soapgap.learn.plan import make_kernels, plan_kernels
 from soapgap.model import Model
 from soapgap.potential import Potential
 from soapgap.radial.basis import make_basis

@@ -19,11 +19,11 @@ from soapgap.data.dataset import read_dataset
 from soapgap.errors import HostError, InputError
 from soapgap.fitting import fit
 from soapgap.fitting.earlier import earlier_fit
+from soapgap.kinds.kernel import rows_evaluator
 from soapgap.learn.design import DesignMatrix, partition
-from soapgap.learn.kernels import rows_evaluator
+from soapgap.learn.plan import make_kernels
 from soapgap.learn.prior import regulariser
 from soapgap.learn.problem import pose
-from soapgap.learn.sparse.points import make_kernels
 from soapgap.learn.state import load_state
 from soapgap.learn.streaming_qr import StreamingQR
 from soapgap.learn.usage import as_bytes

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from soapgap.learn.ordered_map import ordered_map
+from soapgap.kinds.sparse.select import farthest_points, leverage_scores, select, unique_rows
 from soapgap.learn.prior import regulariser
-from soapgap.learn.sparse.select import farthest_points, leverage_scores, select, unique_rows
 from soapgap.learn.state import FitState, identity, load_state, pack, unpack
 from soapgap.learn.streaming_qr import StreamingQR
+from soapgap.ordered_map import ordered_map
 
 
 def problem(n_rows=400, n_columns=37, seed=0):

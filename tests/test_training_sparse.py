@@ -10,9 +10,9 @@ from soapgap.config import read_config
 from soapgap.data.dataset import read_dataset
 from soapgap.data.environments import shortest_distances
 from soapgap.errors import InputError
-from soapgap.learn.sparse.points import make_kernels, plan_kernels
-from soapgap.learn.sparse.select import farthest_points, leverage_scores, principal_basis, select
-from soapgap.learn.sparse.select_cholesky import pivots, polynomial
+from soapgap.kinds.sparse.select import farthest_points, leverage_scores, principal_basis, select
+from soapgap.kinds.sparse.select_cholesky import pivots, polynomial
+from soapgap.learn.plan import make_kernels, plan_kernels
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.say import Reporter
 

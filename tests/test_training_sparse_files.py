@@ -21,7 +21,7 @@ from training_tools import (
 )
 
 from soapgap.errors import InputError, ModelFileError
-from soapgap.learn.sparse.files import read_indices, read_numbers, soap_points
+from soapgap.kinds.sparse.files import read_indices, read_numbers, soap_points
 from soapgap.model import Model
 from soapgap.neighbours.arrays import neighbour_arrays
 

@@ -7,8 +7,8 @@ from evaluator_tools import energy, run, structures
 
 from soapgap.config.baseline import BaselineConfig, PairRadii
 from soapgap.errors import InputError
+from soapgap.kinds.distance_2b.kernel import PairKernel, sparse_grid
 from soapgap.learn.baseline.baseline import baseline_terms, dimer_scan, switch, switch_radii, zbl, zbl_term
-from soapgap.learn.pair_kernel import PairKernel, sparse_grid
 from soapgap.model import Model
 from soapgap.neighbours.arrays import neighbour_arrays
 

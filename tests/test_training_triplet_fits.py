@@ -23,10 +23,10 @@ from training_tools import (
 from soapgap.config import read_config
 from soapgap.data.dataset import Structure
 from soapgap.fitting import fit
+from soapgap.kinds.kernel import ThreeBodyKernel
+from soapgap.kinds.three_body.kernel import TripletKernel
 from soapgap.learn.design import DesignMatrix, targets
-from soapgap.learn.kernels import ThreeBodyKernel
 from soapgap.learn.state import load_state
-from soapgap.learn.triplet_kernel import TripletKernel
 from soapgap.model import Model
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
@@ -191,6 +191,6 @@ def test_an_interrupted_fit_goes_on(data, tmp_path, monkeypatch):
     assert not state.complete
     assert state.n_done == 18
     with monkeypatch.context() as patch:
-        patch.setattr("soapgap.learn.sparse.points.choose_triplets", None)  # would fail if they were chosen anew
+        patch.setattr("soapgap.learn.plan.choose_triplets", None)  # would fail if they were chosen anew
         fit(config, quiet=True, threads=1)
     assert (tmp_path / "model.safetensors").read_bytes() == whole

@@ -20,9 +20,9 @@ from training_tools import (
 
 from soapgap.errors import InputError
 from soapgap.fitting import fit
+from soapgap.kinds.three_body.kernel import TripletKernel
+from soapgap.kinds.three_body.triplets import TripletKind, count_triplets, triplet_chunks
 from soapgap.learn.state import load_state
-from soapgap.learn.triplet_kernel import TripletKernel
-from soapgap.learn.triplets import TripletKind, count_triplets, triplet_chunks
 from soapgap.model import Model
 from soapgap.neighbours.arrays import neighbour_arrays
 
@@ -138,7 +138,7 @@ def test_blocks_do_not_matter(monkeypatch):
     k = kernel(False, ("C", "C", "Si"))
     whole = rows(SMALL, k, True, True)
     for block in (1, 40):
-        monkeypatch.setattr("soapgap.learn.triplet_kernel.BLOCK", block)
+        monkeypatch.setattr("soapgap.kinds.three_body.kernel.BLOCK", block)
         for mine, other in zip(rows(SMALL, k, True, True), whole, strict=True):
             np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12 * np.abs(other).max())
 
@@ -265,7 +265,7 @@ def test_named_species_and_methods(tmp_path):
 
 def test_a_pool_that_is_drawn(tmp_path, monkeypatch):
     """More triplets than are kept: sparse points are some of them, whatever the number of threads."""
-    monkeypatch.setattr("soapgap.learn.sparse.triplet_points.POOL_TRIPLETS", 60)
+    monkeypatch.setattr("soapgap.kinds.three_body.plan.POOL_TRIPLETS", 60)
     term = DISTANCES | {"species": ["Si", "Si", "C"], "n_sparse": 20}
     frames = toy_frames(3, seed=4, species=("Si", "C"))
     kind = TripletKind(False, ("C", "Si", "Si"), term["cutoff"], term["cutoff_transition_width"])

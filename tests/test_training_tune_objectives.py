@@ -8,10 +8,10 @@ from training_tools import CUTOFF, E0, WIDTH, configuration, labelled, toy_frame
 
 from soapgap.config import read_config
 from soapgap.data.dataset import read_dataset
+from soapgap.kinds.kernel import rows_evaluator
 from soapgap.learn.design import DesignMatrix
-from soapgap.learn.kernels import rows_evaluator
+from soapgap.learn.plan import make_kernels
 from soapgap.learn.prior import regulariser
-from soapgap.learn.sparse.points import make_kernels
 from soapgap.tune.config import TuneConfig, changed
 from soapgap.tune.grouped import n_bytes, plan_groups, split
 from soapgap.tune.likelihood import Covariances

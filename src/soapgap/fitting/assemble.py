@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from soapgap.config import FitConfig
+from soapgap.kinds.kernel import Kernel
 from soapgap.learn.conditions import Conditions, condition_of_triangle
-from soapgap.learn.kernels import Kernel
 from soapgap.learn.prior import Prior
 from soapgap.learn.problem import Problem
 from soapgap.learn.streaming_qr import StreamingQR

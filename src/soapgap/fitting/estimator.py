@@ -19,9 +19,9 @@ from soapgap.learn.baseline.baseline_potentials import outside_values, remainder
 from soapgap.learn.errors import compare, errors
 from soapgap.learn.estimate import fit_into
 from soapgap.learn.factorise import Checkpoints, factorise
+from soapgap.learn.plan import make_kernels
 from soapgap.learn.prior import make_prior
 from soapgap.learn.problem import Problem, pool_bytes, pose
-from soapgap.learn.sparse.points import make_kernels
 from soapgap.learn.streaming_qr import StreamingQR
 from soapgap.learn.summary import error_table
 from soapgap.learn.usage import as_bytes

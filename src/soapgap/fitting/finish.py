@@ -11,10 +11,10 @@ from soapgap.data.dataset import Dataset
 from soapgap.errors import InputError, SoapGAPError
 from soapgap.files import write_atomically
 from soapgap.fitting.result import FitResult
+from soapgap.kinds.kernel import Kernel
 from soapgap.learn import summary
 from soapgap.learn.baseline.baseline import dimer_scan, switch_radii
 from soapgap.learn.errors import Comparison, virial_sign_is_suspect
-from soapgap.learn.kernels import Kernel
 from soapgap.learn.problem import Problem
 from soapgap.learn.state import FitState
 from soapgap.model import Model

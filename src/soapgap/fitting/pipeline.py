@@ -27,9 +27,9 @@ from soapgap.learn.compare_shares import compare_together
 from soapgap.learn.errors import errors
 from soapgap.learn.estimate import Estimate, fit_into, seconds_of
 from soapgap.learn.factorise import Checkpoints, factorise
+from soapgap.learn.plan import make_kernels
 from soapgap.learn.prior import make_prior
 from soapgap.learn.problem import pool_bytes, pose, read_test, sparse_files
-from soapgap.learn.sparse.points import make_kernels
 from soapgap.learn.state import FitState, find_state, pack, unpack
 from soapgap.learn.streaming_qr import StreamingQR
 from soapgap.learn.usage import as_bytes, available_memory, peak_bytes, size

@@ -21,8 +21,8 @@ from soapgap.data.dataset import Structure
 from soapgap.data.noise import sigmas
 from soapgap.errors import InputError
 from soapgap.gap_fit.terms import Coordinate
+from soapgap.kinds.kernel import DistanceKernel, Kernel, SoapKernel, rows_evaluator
 from soapgap.learn.design import DesignMatrix
-from soapgap.learn.kernels import DistanceKernel, Kernel, SoapKernel, rows_evaluator
 from soapgap.learn.problem import Problem
 
 _VIRIAL_ORDER = [0, 5, 4, 1, 3, 2]  # xx xy xz yy yz zz among xx yy zz yz xz xy

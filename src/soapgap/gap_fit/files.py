@@ -17,7 +17,7 @@ from ase.data import atomic_numbers
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
 from soapgap.gap_fit.terms import Terms
-from soapgap.learn.kernels import Kernel
+from soapgap.kinds.kernel import Kernel
 from soapgap.learn.problem import Problem
 from soapgap.model import Model
 from soapgap.quip import write_quip

@@ -13,10 +13,10 @@ from soapgap.gap_fit.dump import kernel_names, make_system, write_system
 from soapgap.gap_fit.files import append_indices, in_our_order, write_points, write_xml
 from soapgap.gap_fit.toml import write_fit_toml
 from soapgap.gap_fit.words import CommandLine, read_command_line
+from soapgap.kinds.kernel import Kernel
 from soapgap.learn.estimate import fit_into, seconds_of
-from soapgap.learn.kernels import Kernel
+from soapgap.learn.plan import make_kernels
 from soapgap.learn.problem import Problem, pool_bytes, read_problem
-from soapgap.learn.sparse.points import make_kernels
 from soapgap.learn.state import load_state
 from soapgap.learn.usage import as_bytes, size
 from soapgap.potential import default_threads

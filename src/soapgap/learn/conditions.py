@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from soapgap.data.dataset import Dataset
-from soapgap.learn.kernels import Kernel
+from soapgap.kinds.kernel import Kernel
 
 COINCIDING = 1e-12
 

@@ -19,11 +19,11 @@ from soapgap.data.dataset import Structure
 from soapgap.data.environments import neighbours_of
 from soapgap.data.noise import sigmas
 from soapgap.data.virials import as_voigt
+from soapgap.kinds.kernel import Kernel
 from soapgap.learn.baseline.baseline import NO_BASELINE, BaselineValues
 from soapgap.learn.curvature import central_differences
-from soapgap.learn.kernels import Kernel
-from soapgap.learn.ordered_map import ordered_map
 from soapgap.learn.prior import Prior
+from soapgap.ordered_map import ordered_map
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from soapgap.data.dataset import Structure
 from soapgap.data.environments import neighbours_of
 from soapgap.data.virials import as_voigt
 from soapgap.learn.curvature import model_curvatures
-from soapgap.learn.ordered_map import ordered_map
+from soapgap.ordered_map import ordered_map
 
 QUANTITIES = {
     "energy": "meV/atom",

@@ -11,13 +11,13 @@ import numpy as np
 
 from soapgap.data.dataset import Structure
 from soapgap.errors import InputError
+from soapgap.kinds.kernel import rows_evaluator
+from soapgap.kinds.three_body.kernel import BLOCK, N_BLOCKS
+from soapgap.kinds.three_body.plan import PlannedTriplet
 from soapgap.learn.design import DesignMatrix
-from soapgap.learn.kernels import rows_evaluator
+from soapgap.learn.plan import Plan, PlannedPair
 from soapgap.learn.problem import Problem
-from soapgap.learn.sparse.points import Plan, PlannedPair
-from soapgap.learn.sparse.triplet_points import PlannedTriplet
 from soapgap.learn.streaming_qr import StreamingQR
-from soapgap.learn.triplet_kernel import BLOCK, N_BLOCKS
 from soapgap.learn.usage import peak_bytes, size
 
 BLOCK_ROWS = (1024, 512, 256, 128, 64)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from soapgap.kinds.kernel import Kernel, rows_evaluator
 from soapgap.learn.design import DesignMatrix, partition
-from soapgap.learn.kernels import Kernel, rows_evaluator
 from soapgap.learn.prior import Prior
 from soapgap.learn.problem import Problem
 from soapgap.learn.state import pack

@@ -10,8 +10,8 @@ from scipy.linalg import cholesky, solve_triangular
 
 from soapgap.data.dataset import Dataset
 from soapgap.errors import InputError
+from soapgap.kinds.kernel import Kernel
 from soapgap.learn.conditions import condition_of_covariance, why_singular
-from soapgap.learn.kernels import Kernel
 from soapgap.say import Reporter
 
 JITTERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # eV^2

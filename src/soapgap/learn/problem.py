@@ -20,7 +20,7 @@ from soapgap.learn.baseline.baseline import BaselineValues
 from soapgap.learn.baseline.baseline_potentials import Reference, make_reference
 from soapgap.learn.baseline.e0 import atom_energies
 from soapgap.learn.design import Targets, targets
-from soapgap.learn.sparse.points import Plan, plan_kernels
+from soapgap.learn.plan import Plan, plan_kernels
 from soapgap.learn.state import identity
 from soapgap.learn.usage import peak_bytes
 from soapgap.say import Reporter

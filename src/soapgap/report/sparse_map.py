@@ -19,9 +19,9 @@ from scipy.linalg import eigh
 from soapgap.data.dataset import Structure
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
-from soapgap.learn.kernels import Kernel, SoapKernel
-from soapgap.learn.sparse.select_cholesky import polynomial
-from soapgap.learn.sparse.select_soap import N_KEYS, Environments, environments
+from soapgap.kinds.kernel import Kernel, SoapKernel
+from soapgap.kinds.soap.select import N_KEYS, Environments, environments
+from soapgap.kinds.sparse.select_cholesky import polynomial
 from soapgap.model import Model, SoapTerm
 from soapgap.say import Reporter
 

@@ -13,7 +13,7 @@ from soapgap.data.dataset import Structure
 from soapgap.data.lookup import lookup
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
-from soapgap.learn.kernels import SoapKernel
+from soapgap.kinds.kernel import SoapKernel
 from soapgap.model import Model, SoapTerm
 from soapgap.potential import default_threads
 from soapgap.report.sparse_map import draw_sparse_map, sparse_map, write_chemiscope

@@ -17,8 +17,8 @@ from soapgap.data.dataset import Structure
 from soapgap.data.noise import Sigmas, sigmas
 from soapgap.data.virials import as_voigt
 from soapgap.learn.design import DesignMatrix, Targets
-from soapgap.learn.ordered_map import ordered_map
 from soapgap.learn.streaming_qr import StreamingQR
+from soapgap.ordered_map import ordered_map
 from soapgap.tune.likelihood import Rows, combine
 
 BUFFER_ROWS = 256

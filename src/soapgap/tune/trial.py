@@ -14,11 +14,11 @@ from soapgap.config import FitConfig, read_config
 from soapgap.config.terms import Distance2bConfig
 from soapgap.data.dataset import Dataset, Structure
 from soapgap.errors import InputError
+from soapgap.kinds.kernel import Kernel, rows_evaluator
 from soapgap.learn.design import DesignMatrix
-from soapgap.learn.kernels import Kernel, rows_evaluator
+from soapgap.learn.plan import Plan, PlannedPair, make_kernels
 from soapgap.learn.prior import JITTERS
 from soapgap.learn.problem import Fixed, Problem, pose
-from soapgap.learn.sparse.points import Plan, PlannedPair, make_kernels
 from soapgap.say import Reporter
 from soapgap.tune.config import TuneConfig, changed
 from soapgap.tune.grouped import Part, choose_folds, label_parts, make_groups, n_bytes, plan_groups

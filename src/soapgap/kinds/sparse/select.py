@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from soapgap.learn.sparse.select_cholesky import Covariance, pivots
+from soapgap.kinds.sparse.select_cholesky import Covariance, pivots
 
 DUPLICATE_TOLERANCE = 1e-10
 CHUNK_ROWS = 4096

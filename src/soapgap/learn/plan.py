@@ -18,10 +18,10 @@ from soapgap.config import FitConfig
 from soapgap.config.terms import Distance2bConfig, SoapConfig
 from soapgap.data.dataset import Structure
 from soapgap.data.environments import POOL_BYTES
-from soapgap.learn.kernels import Kernel
-from soapgap.learn.sparse.pair_points import PlannedPair, choose_pairs, plan_pairs
-from soapgap.learn.sparse.soap_points import PlannedSoap, choose_soap, plan_soaps, soap_evaluators
-from soapgap.learn.sparse.triplet_points import PlannedTriplet, choose_triplets, plan_triplets
+from soapgap.kinds.distance_2b.plan import PlannedPair, choose_pairs, plan_pairs
+from soapgap.kinds.kernel import Kernel
+from soapgap.kinds.soap.plan import PlannedSoap, choose_soap, plan_soaps, soap_evaluators
+from soapgap.kinds.three_body.plan import PlannedTriplet, choose_triplets, plan_triplets
 from soapgap.say import Reporter
 
 __all__ = ["Plan", "PlannedPair", "PlannedSoap", "make_kernels", "plan_kernels"]

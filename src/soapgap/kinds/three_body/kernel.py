@@ -4,8 +4,8 @@
     k(x, y) = delta^2 s(x, y) / sqrt(s(x, x) s(y, y)),    s(x, y) = sum_pi exp(-1/2 sum_d (x_pi(d) - y_d)^2 / theta_d^2)
 
 (A. P. Bartok and G. Csanyi, Int. J. Quantum Chem. 115, 1051 (2015)) with f the weight and x the descriptor of a triplet
-(`soapgap.learn.triplets`), F_s the weight of the triplet that the sparse point was taken from, and pi the permutations
-of x that exchange equal atoms. With a single one (angle_3b, or three different species) s is 1 for x = y.
+(`soapgap.kinds.three_body.triplets`), F_s the weight of the triplet that the sparse point was taken from, and pi the
+permutations of x that exchange equal atoms. With a single one (angle_3b, or three different species) s is 1 for x = y.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
 
 from soapgap.data.virials import STRAINS
-from soapgap.learn.triplets import TripletKind, Triplets, View, angle_coordinates, triplet_chunks
+from soapgap.kinds.three_body.triplets import TripletKind, Triplets, View, angle_coordinates, triplet_chunks
 from soapgap.model import TripletTerm
 from soapgap.neighbours.arrays import NeighbourArrays
 

@@ -12,11 +12,11 @@ from soapgap.config.terms import Distance2bConfig
 from soapgap.data.dataset import Structure
 from soapgap.data.environments import neighbours_of
 from soapgap.errors import InputError
-from soapgap.learn.kernels import DistanceKernel
-from soapgap.learn.pair_kernel import PairKernel, sparse_grid
-from soapgap.learn.sparse.files import files_of, pair_points, read_indices
-from soapgap.learn.sparse.select_cholesky import Covariance
-from soapgap.learn.sparse.select_few import Quota, choose_points, quotas
+from soapgap.kinds.distance_2b.kernel import PairKernel, sparse_grid
+from soapgap.kinds.kernel import DistanceKernel
+from soapgap.kinds.sparse.files import files_of, pair_points, read_indices
+from soapgap.kinds.sparse.select_cholesky import Covariance
+from soapgap.kinds.sparse.select_few import Quota, choose_points, quotas
 from soapgap.neighbours.arrays import NeighbourArrays
 from soapgap.radial.basis import cutoff_function
 from soapgap.say import Reporter

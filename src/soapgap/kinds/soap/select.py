@@ -23,8 +23,7 @@ from scipy.linalg.blas import dsyrk
 
 from soapgap.data.dataset import Structure
 from soapgap.data.environments import neighbours_of
-from soapgap.learn.ordered_map import ordered_map
-from soapgap.learn.sparse.select import (
+from soapgap.kinds.sparse.select import (
     draw,
     largest,
     leverage_basis,
@@ -33,7 +32,8 @@ from soapgap.learn.sparse.select import (
     select,
     unique_rows,
 )
-from soapgap.learn.sparse.select_cholesky import polynomial
+from soapgap.kinds.sparse.select_cholesky import polynomial
+from soapgap.ordered_map import ordered_map
 from soapgap.say import Reporter
 
 #: Bounds of t, the mean |Q x|^2. The residual variances that "cholesky" compares become small, distances of "fps" do not.

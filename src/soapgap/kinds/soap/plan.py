@@ -12,11 +12,11 @@ from soapgap.config import FitConfig
 from soapgap.config.terms import SoapConfig
 from soapgap.data.dataset import Structure
 from soapgap.errors import InputError
-from soapgap.learn.kernels import SoapKernel
-from soapgap.learn.sparse.files import files_of, read_indices, soap_points
-from soapgap.learn.sparse.select import unique_rows
-from soapgap.learn.sparse.select_few import NO_ORIGIN, config_types
-from soapgap.learn.sparse.select_soap import Choice, Environments, choose, environments, n_kept
+from soapgap.kinds.kernel import SoapKernel
+from soapgap.kinds.soap.select import Choice, Environments, choose, environments, n_kept
+from soapgap.kinds.sparse.files import files_of, read_indices, soap_points
+from soapgap.kinds.sparse.select import unique_rows
+from soapgap.kinds.sparse.select_few import NO_ORIGIN, config_types
 from soapgap.model import Model, SoapTerm
 from soapgap.radial.basis import make_basis
 from soapgap.say import Reporter

@@ -15,12 +15,12 @@ from soapgap.config.terms import Angle3bConfig, Distance3bConfig
 from soapgap.data.dataset import Structure
 from soapgap.data.environments import neighbours_of
 from soapgap.errors import InputError
-from soapgap.learn.kernels import ThreeBodyKernel
-from soapgap.learn.sparse.files import files_of, read_indices, triplet_points
-from soapgap.learn.sparse.select_cholesky import Covariance
-from soapgap.learn.sparse.select_few import Quota, choose_points, quotas
-from soapgap.learn.triplet_kernel import TripletKernel
-from soapgap.learn.triplets import TripletKind, count_triplets
+from soapgap.kinds.kernel import ThreeBodyKernel
+from soapgap.kinds.sparse.files import files_of, read_indices, triplet_points
+from soapgap.kinds.sparse.select_cholesky import Covariance
+from soapgap.kinds.sparse.select_few import Quota, choose_points, quotas
+from soapgap.kinds.three_body.kernel import TripletKernel
+from soapgap.kinds.three_body.triplets import TripletKind, count_triplets
 from soapgap.neighbours.arrays import NeighbourArrays
 from soapgap.say import Reporter
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from soapgap.learn.pair_kernel import PairKernel
-from soapgap.learn.triplet_kernel import TripletKernel
+from soapgap.kinds.distance_2b.kernel import PairKernel
+from soapgap.kinds.three_body.kernel import TripletKernel
 from soapgap.model import Model, PairTerm, SoapTerm, TripletTerm
 from soapgap.neighbours.arrays import NeighbourArrays
 from soapgap.reduction.soap import reduce_term

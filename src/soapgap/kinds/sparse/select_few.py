@@ -14,10 +14,10 @@ import numpy as np
 from soapgap.data.dataset import Structure
 from soapgap.data.environments import neighbours_of
 from soapgap.errors import InputError
-from soapgap.learn.ordered_map import ordered_map
-from soapgap.learn.sparse.select import select, unique_rows
-from soapgap.learn.sparse.select_cholesky import Covariance
+from soapgap.kinds.sparse.select import select, unique_rows
+from soapgap.kinds.sparse.select_cholesky import Covariance
 from soapgap.neighbours.arrays import NeighbourArrays
+from soapgap.ordered_map import ordered_map
 from soapgap.say import Reporter
 
 NO_ORIGIN = -1

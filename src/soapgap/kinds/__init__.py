@@ -1,0 +1,1 @@
+"""Kinds of terms of a fit, one folder for each."""

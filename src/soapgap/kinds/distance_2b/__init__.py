@@ -1,0 +1,1 @@
+"""`distance_2b`: one pair potential per pair of species."""

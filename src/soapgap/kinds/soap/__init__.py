@@ -1,0 +1,1 @@
+"""`soap`: one kernel per centre species."""

@@ -1,0 +1,1 @@
+"""`angle_3b` and `distance_3b`: one function per choice of three species."""
