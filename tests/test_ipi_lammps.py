@@ -1,5 +1,5 @@
 """LAMMPS with `fix ipi` and `pair_style soapgap` as i-PI's driver: the same numbers as soapgap's own, and every trap of
-docs/ipi_lammps.md.
+docs/ipi.md, "LAMMPS as the driver".
 
 Most tests speak i-PI's protocol to LAMMPS themselves (`ask`), so that every digit is seen; the others run i-PI.
 """
@@ -156,7 +156,7 @@ def wait_for_port(run):
 
 
 class TestTraps:
-    """Each of them is a sentence of docs/ipi_lammps.md."""
+    """Each of them is a sentence of docs/ipi.md."""
 
     def test_order_of_atoms(self, tmp_path, potential):
         """IDs in another order than i-PI's: no word, wrong numbers. The order of the lines in the file is free."""
@@ -317,9 +317,9 @@ class TestTraps:
 
 
 def test_documented_input(tmp_path):
-    """The blocks of docs/ipi_lammps.md as they stand, for the shipped silicon, in a folder of their own."""
+    """The blocks of docs/ipi.md, "LAMMPS as the driver", as they stand, for the shipped silicon, in a folder of their own."""
     root = Path(__file__).resolve().parent.parent
-    text = (root / "docs" / "ipi_lammps.md").read_text()
+    text = (root / "docs" / "ipi.md").read_text().split("\n## 4. LAMMPS as the driver\n")[1]
     script, make = (text.split(f"```{kind}\n")[1].split("```")[0] for kind in ("lammps", "python"))
     shutil.copy(root / "examples" / "ipi" / "init.xyz", tmp_path)
     shutil.copy(root / "examples" / "models" / "si.safetensors", tmp_path / "model.safetensors")
