@@ -1,10 +1,11 @@
-"""The house rules that a program can check: arrows point down, the evaluator stands alone."""
+"""The rules that a program can check: arrows point down, the evaluator stands alone."""
 
 import ast
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -12,19 +13,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "soapgap"
-# Folders and modules of the package by floor: each may import from lower floors and from itself, never from its own floor or
-# above.
-FLOORS = [{"errors"}, {"_evaluator", "_plugin_path", "files", "ordered_map", "radial", "ranks", "say"},
-          {"model", "neighbours", "lammps"}, {"config", "potential", "quip", "reduction"}, {"data", "parallel"}, {"kinds"},
-          {"learn"}, {"check", "report", "ipi", "calculator"}, {"fitting"}, {"gap_fit", "tune", "demo"}, {"cli"}, {"__main__"}]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# Folders and modules of the package by floor, the lowest first: each may import from lower floors and from itself, never from
+# its own floor or above.
+FLOORS = [set(floor) for floor in reversed(tomllib.loads((ROOT / "docs" / "floors.toml").read_text())["package"])]
+FLOOR_OF = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
 LARGEST_SHARE = 0.16  # of the package's lines, for one folder
-# The package itself may be imported for its version; it loads rooms lazily.
+# The package itself may be imported for its version; it loads the rest when it is asked for it.
 EVALUATOR_HEADERS = {"nlohmann/json.hpp", "omp.h", "pthread.h"}
 STANDARD_HEADERS = re.compile(r"[a-z_]+")  # <vector>, <cmath>: no slash, no dot
 
 
-def room_of(path: Path) -> str:
+def folder_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -57,14 +56,14 @@ MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")} | {"soapgap.
 
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_down(path):
-    room = room_of(path)
-    assert room in FLOOR_OF, f"{room} is new: give it a floor here and a place in docs/architecture.md"
+    folder = folder_of(path)
+    assert folder in FLOOR_OF, f"{folder} is new: give it a floor in docs/floors.toml and run docs/make_architecture.py"
     for module in imported_modules(path):
         if module == "soapgap":  # the version
             continue
         other = module.split(".")[1]
-        if other != room:
-            assert FLOOR_OF[other] < FLOOR_OF[room], f"{path.relative_to(ROOT)} imports {module}, which is not below it"
+        if other != folder:
+            assert FLOOR_OF[other] < FLOOR_OF[folder], f"{path.relative_to(ROOT)} imports {module}, which is not below it"
 
 
 def test_modules_import_each_other_in_no_circle():
@@ -78,7 +77,7 @@ def test_modules_import_each_other_in_no_circle():
 def test_no_folder_is_half_of_the_package():
     lines: dict[str, int] = {}
     for path in PYTHON_FILES:
-        lines[room_of(path)] = lines.get(room_of(path), 0) + len(path.read_text().splitlines())
+        lines[folder_of(path)] = lines.get(folder_of(path), 0) + len(path.read_text().splitlines())
     largest = max(lines, key=lines.get)
     assert lines[largest] <= LARGEST_SHARE * sum(lines.values()), f"{largest}: {lines[largest]} of {sum(lines.values())} lines"
 

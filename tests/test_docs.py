@@ -1,0 +1,53 @@
+"""What can be checked of the pages: links lead somewhere, and files that are named exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md"),
+                *(ROOT / "benchmarks").glob("*.md")])
+NAMES = {page: str(page.relative_to(ROOT)) for page in PAGES}
+#: Where a file may lie whose name a page gives without the leading folders.
+FOLDERS = [ROOT, ROOT / "src" / "soapgap", ROOT / "cython" / "evaluator", ROOT / "docs"]
+FILE = re.compile(r"`((?:[\w.]+/)+[\w.]+\.(?:py|pyx|hpp|cpp|h|md|toml|j2)|[\w/]+/)`")
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    found: set[str] = set()
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for heading in re.findall(r"^#+ (.*)$", text, flags=re.M):
+        name = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        number = 0
+        while (unique := f"{name}-{number}" if number else name) in found:
+            number += 1
+        found.add(unique)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        place, _, heading = target.partition("#")
+        file = (page.parent / place).resolve() if place else page
+        assert file.exists(), f"{NAMES[page]}: {target} leads nowhere"
+        assert not heading or heading in anchors(file), f"{NAMES[page]}: {target}: no such heading"
+
+
+@pytest.mark.parametrize("name", ["docs/theory.md", "docs/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_exist(name):
+    named = set(FILE.findall((ROOT / name).read_text(encoding="utf-8")))
+    assert named, f"{name} names no file: has the way it writes names changed?"
+    missing = sorted(file for file in named if not any((folder / file).exists() for folder in FOLDERS))
+    assert not missing, f"{name} names files that are not there: {', '.join(missing)}"
+
+
+def test_the_diagram_is_made_from_the_floors():
+    done = subprocess.run([sys.executable, ROOT / "docs" / "make_architecture.py", "--check"], timeout=60)
+    assert done.returncode == 0, "docs/architecture.md is older than docs/floors.toml: run docs/make_architecture.py"
