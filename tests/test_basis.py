@@ -367,7 +367,8 @@ def test_table_refuses_inconsistent_arrays(segments, shape):
 
 
 @pytest.mark.parametrize(("name", "change", "message"), [
-    ("gto", dict(n_max=0), "n_max is 0, expected 1 to 32"), ("gto", dict(n_max=2.5), "n_max is 2.5, expected a whole"),
+    ("gto", dict(n_max=0), "n_max is 0, expected a whole number from 1 to 32"),
+    ("gto", dict(n_max=2.5), "n_max is 2.5, expected a whole"),
     ("gto", dict(l_max=-1), "l_max is -1"), ("gto", dict(cutoff=math.inf), "cutoff is inf, expected a finite"),
     ("gto", dict(atom_sigma=0.0), "atom_sigma is 0, expected a positive"), ("gto", dict(cutoff="4"), "cutoff is '4'"),
     ("equispaced", dict(cutoff_transition_width=4.5), "0 < width <= cutoff"),

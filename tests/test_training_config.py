@@ -8,6 +8,9 @@ import pytest
 
 from soapgap.config import SECTIONS, read_config
 from soapgap.errors import InputError
+from soapgap.quip.radial import gto_fit
+from soapgap.radial.basis import make_basis
+from soapgap.radial.limits import LIMITS
 
 GOOD = {
     "output": "a.safetensors",
@@ -43,6 +46,24 @@ def test_defaults_are_gap_s():
     assert config.data.train == ("a.xyz",)
 
 
+@pytest.mark.parametrize(("name", "low", "high"), [(name, *limits) for name, limits in LIMITS.items()])
+def test_sizes_of_a_basis_have_one_limit_and_one_message(name, low, high):
+    """What the schema takes, the bases take; what it refuses, they refuse in the same words."""
+    for value in (low, high):
+        term = read_config(changed(("terms", 0, name), value))[0].terms[0]
+        shape = {"n_max": term.n_max, "l_max": term.l_max, "cutoff": 4.0, "atom_sigma": 0.5, "cutoff_transition_width": 0.5}
+        assert getattr(make_basis("gto", **shape), name) == value
+    size = {"n_max": 4, "l_max": 3}
+    for value in (low - 1, high + 1):
+        words = f"expected a whole number from {low} to {high}"
+        with pytest.raises(InputError, match=rf"terms\[0\]\.{name}: got {value}, {words}$"):
+            read_config(changed(("terms", 0, name), value))
+        with pytest.raises(InputError, match=f"{name} is {value}, {words}$"):
+            make_basis("gto", **(size | {name: value}), cutoff=4.0, atom_sigma=0.5, cutoff_transition_width=0.5)
+        with pytest.raises(InputError, match=f"{name} is {value}, {words}$"):
+            gto_fit(**(size | {name: value}), cutoff=4.0, atom_sigma=0.5)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
@@ -53,7 +74,7 @@ def test_defaults_are_gap_s():
         (("data", "default_sigma"), [1, 2, 3], ["data.default_sigma", "top of the file"]),
         (("terms", 0, "n_max"), "8", ["terms[0].n_max", "'8'", "integer"]),
         (("terms", 0, "n_max"), True, ["terms[0].n_max", "True", "integer"]),
-        (("terms", 0, "n_max"), 0, ["terms[0].n_max", "0", "greater than or equal to 1"]),
+        (("terms", 0, "n_max"), 0, ["terms[0].n_max", "0", "expected a whole number from 1 to 32"]),
         (("terms", 0, "n_max"), ..., ["terms[0].n_max", "missing"]),
         (("terms", 0, "kind"), ..., ["terms[0].kind", "missing", "soap"]),
         (("terms", 0, "kind"), "sop", ["terms[0].kind", "'sop'", "did you mean 'soap'"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from soapgap.config.base import Positive, Section, is_number, wrong
 from soapgap.config.sparse import (
@@ -17,6 +17,7 @@ from soapgap.config.sparse import (
     check_sparse,
     check_theta,
 )
+from soapgap.radial.limits import size_fault
 
 
 def _three_species(value: Any) -> tuple[str, str, str]:
@@ -37,6 +38,16 @@ def _radial_scaling(value: Any) -> dict[str, float]:
     return {"rate": float(rate), "scale": float(scale), "exponent": exponent}
 
 
+def _size(name: str) -> AfterValidator:
+    def check(value: int) -> int:
+        fault = size_fault(name, value)
+        if fault:
+            raise wrong(f"got {value}, {fault}")
+        return value
+
+    return AfterValidator(check)
+
+
 ThreeSpecies = Annotated[tuple[str, str, str], BeforeValidator(_three_species)]
 RadialScaling = Annotated[dict[str, float | int], BeforeValidator(_radial_scaling)]
 
@@ -45,8 +56,8 @@ class SoapConfig(Section):
     """`[[terms]] kind = "soap"`: one SOAP kernel per centre species."""
 
     kind: Literal["soap"]
-    n_max: Annotated[int, Field(ge=1, le=64)]
-    l_max: Annotated[int, Field(ge=0, le=32)]
+    n_max: Annotated[int, _size("n_max")]
+    l_max: Annotated[int, _size("l_max")]
     cutoff: Positive
     cutoff_transition_width: Positive = 0.5
     cutoff_function: Literal["cosine", "septic"] = "cosine"

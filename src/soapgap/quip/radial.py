@@ -28,6 +28,7 @@ from scipy.special import gamma, gammainc
 
 from soapgap.errors import InputError
 from soapgap.radial.jets import variable
+from soapgap.radial.limits import size_fault
 
 __all__ = ["RadialFit", "decay", "gto_fit", "poly_fit"]
 
@@ -62,7 +63,7 @@ def poly_fit(n_max: int, cutoff: float, atom_sigma: float, basis_error_exponent:
     Parameters
     ----------
     n_max : int
-        Number of radial functions (1 to 32).
+        Number of radial functions, within `soapgap.radial.limits.LIMITS`.
     cutoff, atom_sigma : float
         rc and sigma (Angstrom), positive.
     basis_error_exponent : float
@@ -102,9 +103,9 @@ def gto_fit(n_max: int, l_max: int, cutoff: float, atom_sigma: float, basis_erro
     Parameters
     ----------
     n_max : int
-        Number of radial functions (1 to 32).
+        Number of radial functions, within `soapgap.radial.limits.LIMITS`.
     l_max : int
-        Largest angular momentum (0 to 32).
+        Largest angular momentum, within the same limits.
     cutoff, atom_sigma : float
         rc and sigma (Angstrom), positive.
     basis_error_exponent : float
@@ -122,8 +123,7 @@ def gto_fit(n_max: int, l_max: int, cutoff: float, atom_sigma: float, basis_erro
         l), or the functions overlap too much for double precision.
     """
     radii, end = _grid("GTO", n_max, cutoff, atom_sigma, basis_error_exponent)
-    if not (_is_whole(l_max) and 0 <= l_max <= 32):
-        raise InputError(f"radial_basis GTO: l_max is {l_max!r}, expected a whole number from 0 to 32")
+    _check_size("GTO", "l_max", l_max)
     matrix = np.array([_gto_matrix(radii, end, n_max, l) for l in range(l_max + 1)])
     return RadialFit(radii, matrix, _centre(radii, matrix[0], atom_sigma))
 
@@ -143,13 +143,17 @@ def _gto_matrix(radii, end, n_max, l):
 
 def _grid(name, n_max, cutoff, atom_sigma, basis_error_exponent):
     """The radii x_q and R_b, with the parameters checked."""
-    if not (_is_whole(n_max) and 1 <= n_max <= 32):
-        raise InputError(f"radial_basis {name}: n_max is {n_max!r}, expected a whole number from 1 to 32")
+    _check_size(name, "n_max", n_max)
     for key, value in (("cutoff", cutoff), ("atom_sigma", atom_sigma), ("basis_error_exponent", basis_error_exponent)):
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"radial_basis {name}: {key} is {value!r}, expected a positive number")
     end = cutoff + atom_sigma * math.sqrt(2 * basis_error_exponent * math.log(10))
     return np.arange(3 * n_max) * end / (3 * n_max), end
+
+
+def _check_size(basis, name, value):
+    if fault := size_fault(name, value):
+        raise InputError(f"radial_basis {basis}: {name} is {value!r}, {fault}")
 
 
 def _is_whole(value):

@@ -25,6 +25,7 @@ from scipy.special import erf
 
 from soapgap.errors import InputError
 from soapgap.radial.gto import gto_functions
+from soapgap.radial.limits import LIMITS, size_fault
 from soapgap.radial.smearing import smeared_gaussian
 from soapgap.radial.table import RadialTable, radial_table
 
@@ -233,7 +234,7 @@ def gto_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, cutoff_t
     Parameters
     ----------
     n_max, l_max : int
-        Radial functions (1 to 32), largest angular momentum (0 to 32).
+        Number of radial functions, largest angular momentum; within `soapgap.radial.limits.LIMITS`.
     cutoff, atom_sigma, cutoff_transition_width : float
         rc, sigma, w (Angstrom), 0 < w <= rc, 0 < sigma.
     central_weight : float
@@ -357,9 +358,9 @@ def _parameters(radial_basis, cutoff_shape, scaling, **given):
         out[name] = _number(radial_basis, name, value, name in ("n_max", "l_max"))
     if scaling is not None:
         out["radial_scaling"] = _scaling(radial_basis, scaling)
-    for name, low, high in (("n_max", 1, 32), ("l_max", 0, 32)):
-        if not low <= out[name] <= high:
-            raise InputError(f"{radial_basis} basis: {name} is {out[name]}, expected {low} to {high}")
+    for name in LIMITS:
+        if fault := size_fault(name, out[name]):
+            raise InputError(f"{radial_basis} basis: {name} is {out[name]}, {fault}")
     for name in ("cutoff", "atom_sigma", "basis_error_exponent"):
         if name in out and out[name] <= 0:
             raise InputError(f"{radial_basis} basis: {name} is {out[name]:g}, expected a positive number")
