@@ -118,7 +118,7 @@ def kernel_energy(x, sparse_points, weights, delta, zeta):
 
 
 def soap_energies(term, radial, symbols, positions, cell, pbc):
-    """Energy of every atom from one soap term; `term` has the fields of soapgap.model.model.SoapTerm.
+    """Energy of every atom from one soap term; `term` has the fields of soapgap.model.SoapTerm.
 
     Features, and so the energy, of an environment with p = 0 are zero.
     """

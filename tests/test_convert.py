@@ -10,7 +10,7 @@ import pytest
 from convert_tools import PAIR, SOAP, assert_same, numbers
 from quip_fits import gap_fit, quip_results, small_cell, training_frames
 
-from soapgap import cli
+from soapgap.cli import main as cli
 from soapgap.cli.convert import convert
 from soapgap.errors import InputError
 from soapgap.model import Model

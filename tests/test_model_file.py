@@ -119,7 +119,7 @@ def sealed(content: bytes, change) -> bytes:
     """The same container with changed metadata and the checksum that belongs to them."""
     from safetensors.numpy import load
 
-    from soapgap import model as module
+    from soapgap.model import model as module
 
     def seal(meta):
         change(meta)
