@@ -24,7 +24,7 @@ class SoapGAP(Calculator):
         Default: OMP_NUM_THREADS, or all cores (1 under an MPI launcher).
     allow_external : bool
         Whether an external potential of the model may run code of its own.
-    comm : mpi4py communicator, optional
+    comm : mpi4py.MPI.Comm, optional
         Its ranks compute together: all run the same program and ask for the same things (`soapgap.parallel`, docs/parallel.md).
 
     Notes

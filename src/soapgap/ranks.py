@@ -44,12 +44,15 @@ class Ranks:
 
     Parameters
     ----------
-    comm : mpi4py communicator, or None for one rank
+    comm : mpi4py.MPI.Comm or None
+        None for one rank.
 
     Attributes
     ----------
-    rank, size : place of this process, and number of processes
-    here : number of ranks on this machine, which share its memory
+    rank, size : int
+        Place of this process, and number of processes.
+    here : int
+        Number of ranks on this machine, which share its memory.
     """
 
     def __init__(self, comm=None) -> None:
@@ -87,8 +90,10 @@ class Ranks:
 
         Parameters
         ----------
-        value : gives what this rank has
-        fold : takes in the array of another rank, of the same shape; `value()` has it from then on
+        value : callable
+            Gives what this rank has.
+        fold : callable
+            Takes in the array of another rank, of the same shape; `value()` has it from then on.
 
         Returns
         -------

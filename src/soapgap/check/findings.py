@@ -18,11 +18,16 @@ class Finding:
     Attributes
     ----------
     severity : "error" (a fit would stop or learn something false), "warning" (look at it before the fit) or "note"
-    code : a short name that does not change between versions, for scripts
-    what : what is there
-    means : what it means and what to do
-    frames : indices into the frames of all files, in order; empty if the data as a whole are meant
-    values : the numbers behind it, for the JSON file
+    code : str
+        A short name that does not change between versions, for scripts.
+    what : str
+        What is there.
+    means : str
+        What it means and what to do.
+    frames : tuple of int
+        Indices into the frames of all files, in order; empty if the data as a whole are meant.
+    values : dict of str to object
+        The numbers behind it, for the JSON file.
     """
 
     severity: str

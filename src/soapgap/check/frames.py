@@ -37,14 +37,22 @@ class FrameNumbers:
 
     Attributes
     ----------
-    kind : index of its sequence of species in `FrameTable.kinds`
-    net_force : |sum_i F_i| / n_atoms, eV/A
-    rms_force : of the components, eV/A
-    cell : (3, 3) A, what fractional coordinates refer to (`check_geometry.reference_cell`)
-    periodic : in all three directions
-    virial : (3, 3) eV, or None
-    asymmetry, shortest : `check_geometry.Contacts`
-    kept : fractional coordinates and forces, or None
+    kind : int
+        Index of its sequence of species in `FrameTable.kinds`.
+    net_force : float
+        |sum_i F_i| / n_atoms, eV/A.
+    rms_force : float
+        Of the components, eV/A.
+    cell : ndarray, shape (3, 3), or None
+        Angstrom; what fractional coordinates refer to (`soapgap.check.geometry.reference_cell`).
+    periodic : bool
+        In all three directions.
+    virial : ndarray, shape (3, 3), or None
+        eV.
+    asymmetry, shortest : float
+        As in `soapgap.check.geometry.Contacts`.
+    kept : tuple of ndarray or None
+        Fractional coordinates and forces, or None.
     """
 
     file: int
@@ -96,10 +104,14 @@ class FrameTable:
 
     Attributes
     ----------
-    kinds : sequences of atomic numbers that occur
-    faults : (message, frame index): values that cannot be used
-    unreadable : (message, file): where the reading of a file ended too early
-    labels : names of short texts in the frames, and how many frames have which text
+    kinds : list of ndarray
+        Sequences of atomic numbers that occur.
+    faults : list of (str, int)
+        (message, frame index): values that cannot be used.
+    unreadable : list of (str, int)
+        (message, file): where the reading of a file ended too early.
+    labels : dict of str to Counter of str
+        Names of short texts in the frames, and how many frames have which text.
     """
 
     keys: DataConfig
@@ -145,9 +157,12 @@ def read_frames(paths: list[str], keys: DataConfig, advance: Callable[[int], Non
 
     Parameters
     ----------
-    paths : files
-    keys : names of the quantities, as for a fit; an empty name is not looked for
-    advance : called with 1 after each frame
+    paths : list of str
+        Files.
+    keys : DataConfig
+        Names of the quantities, as for a fit; an empty name is not looked for.
+    advance : callable
+        Called with 1 after each frame.
 
     Raises
     ------

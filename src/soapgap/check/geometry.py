@@ -62,7 +62,8 @@ def fingerprint(fractional: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    fractional : (n_atoms, 3), in units of the cell vectors
+    fractional : ndarray, shape (n_atoms, 3)
+        In units of the cell vectors.
     """
     n = len(fractional)
     return np.sqrt(2.0 / n) * np.cos(2.0 * np.pi * fractional + _phases(n)).sum(axis=1)
@@ -73,8 +74,10 @@ def as_length(psi: np.ndarray, cell: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    psi : (8, 3) a fingerprint or the difference of two
-    cell : (3, 3) A
+    psi : ndarray, shape (8, 3)
+        A fingerprint or the difference of two.
+    cell : ndarray, shape (3, 3)
+        Angstrom.
     """
     return psi @ np.linalg.norm(cell, axis=1) / (2.0 * np.pi * np.sqrt(N_PROJECTIONS))
 

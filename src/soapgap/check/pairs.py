@@ -35,11 +35,15 @@ class Pairs:
 
     Attributes
     ----------
-    frames : (n, 2) indices
-    difference : (n,) E_2 - E_1, eV
-    work : (n,) the same from the forces, or from the virials, as read (eV)
-    volume : (n,) A^3
-    n_atoms : (n,)
+    frames : ndarray, shape (n, 2)
+        Indices.
+    difference : ndarray, shape (n,)
+        E_2 - E_1, eV.
+    work : ndarray, shape (n,)
+        The same from the forces, or from the virials, as read (eV).
+    volume : ndarray, shape (n,)
+        A^3.
+    n_atoms : ndarray, shape (n,)
     """
 
     frames: np.ndarray
@@ -66,10 +70,14 @@ class Verdict:
 
     Attributes
     ----------
-    names : suppositions that explain the pairs, the best first; the first of all is "as expected"
-    ratio : median of difference / work, weighted by work
-    score : mean of |log(ratio x factor)| of the best supposition, each at most 1: 0 is perfect, 1 is nonsense
-    n : number of pairs
+    names : tuple of str
+        Suppositions that explain the pairs, the best first; the first of all is "as expected".
+    ratio : float
+        Median of difference / work, weighted by work.
+    score : float
+        Mean of |log(ratio x factor)| of the best supposition, each at most 1: 0 is perfect, 1 is nonsense.
+    n : int
+        Number of pairs.
     """
 
     names: tuple[str, ...]
@@ -202,9 +210,9 @@ def judge(pairs: Pairs, suppositions: dict[str, float | str]) -> Verdict:
 
     Parameters
     ----------
-    suppositions : by name, the factor by which the quantity in the file differs from what is expected; "V" in a string
-        such as "V", "1/V" or "160.2/V" stands for the volume of the pair, "N" for its number of atoms, and a sign may
-        stand before
+    suppositions : dict of str to float or str
+        By name, the factor by which the quantity in the file differs from what is expected; "V" in a string such as "V", "1/V"
+        or "160.2/V" stands for the volume of the pair, "N" for its number of atoms, and a sign may stand before.
 
     Returns
     -------

@@ -41,12 +41,17 @@ class CheckResult:
 
     Attributes
     ----------
-    findings : the worst first
-    places : file and number of the frames that findings name
-    species : number of atoms by chemical symbol
-    config_types : by name, numbers of frames, atoms, energies, forces and virials, atoms by species, lowest and highest
-        energy per atom (eV)
-    suggestion : settings to begin with; None if no frame could be read
+    findings : tuple of Finding
+        The worst first.
+    places : Places
+        File and number of the frames that findings name.
+    species : dict of str to int
+        Number of atoms by chemical symbol.
+    config_types : dict of str to dict of str to object
+        By name, numbers of frames, atoms, energies, forces and virials, atoms by species, lowest and highest energy per atom
+        (eV).
+    suggestion : Suggestion or None
+        Settings to begin with; None if no frame could be read.
     """
 
     findings: tuple[Finding, ...]
@@ -69,11 +74,14 @@ def check(paths: Sequence[str | os.PathLike], *, quiet: bool = True, say: Report
 
     Parameters
     ----------
-    paths : files, taken together as one set of data
-    quiet : print nothing
-    say : where progress goes, instead of standard output
-    energy_key, forces_key, virial_key, stress_key, config_type_key : names of the quantities as in `[data]` of a
-        configuration; an empty name is not looked for
+    paths : sequence of str or os.PathLike
+        Files, taken together as one set of data.
+    quiet : bool
+        Print nothing.
+    say : Reporter, optional
+        Where progress goes, instead of standard output.
+    energy_key, forces_key, virial_key, stress_key, config_type_key : str
+        Names of the quantities as in `[data]` of a configuration; an empty name is not looked for.
 
     Returns
     -------

@@ -31,9 +31,12 @@ class Suggestion:
 
     Attributes
     ----------
-    default_sigma : energy (eV), force (eV/A) and virial (eV), energy and virial per sqrt(N) as in a fit
-    n_sparse : by chemical symbol
-    scatter : what the sigmas come from; 0.0 where there are no data
+    default_sigma : tuple of float
+        Energy (eV), force (eV/A) and virial (eV), energy and virial per sqrt(N) as in a fit.
+    n_sparse : dict of str to int
+        By chemical symbol.
+    scatter : dict of str to float
+        What the sigmas come from; 0.0 where there are no data.
     """
 
     default_sigma: tuple[float, float, float]
@@ -54,7 +57,8 @@ def suggest(table: FrameTable, rest: np.ndarray) -> Suggestion:
 
     Parameters
     ----------
-    rest : energies per atom without their average by species (eV), NaN where there is none (`check_outliers.residuals`)
+    rest : ndarray
+        Energies per atom without their average by species (eV), NaN where there is none (`soapgap.check.outliers.residuals`).
     """
     n = table.column("n_atoms")
     known = np.isfinite(rest)

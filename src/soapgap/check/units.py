@@ -56,7 +56,8 @@ def unit_findings(table: FrameTable, strange: Sequence[int] = ()) -> Iterator[Fi
 
     Parameters
     ----------
-    strange : frames with another fault (energy out of line, close contact, net force), which say nothing about units
+    strange : sequence of int
+        Frames with another fault (energy out of line, close contact, net force), which say nothing about units.
     """
     if np.isfinite(table.column("rms_force")).any():
         yield from _judged(table, displaced_pairs(table).without(strange), "forces", FORCE_FAULTS)

@@ -172,7 +172,8 @@ def cohesion_findings(table: FrameTable, e_fit: dict[int, float]) -> Iterator[Fi
 
     Parameters
     ----------
-    e_fit : energy per atom of every species in the frames that are not isolated atoms (eV), from a fit to compositions
+    e_fit : dict of int to float
+        Energy per atom of every species in the frames that are not isolated atoms (eV), from a fit to compositions.
 
     Notes
     -----

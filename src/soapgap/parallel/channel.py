@@ -24,7 +24,7 @@ class Channel:
 
     Parameters
     ----------
-    comm : mpi4py communicator
+    comm : mpi4py.MPI.Comm
         Its duplicate is used and kept with it, so that no message meets one of the caller's.
     """
 

@@ -87,7 +87,8 @@ def share_out(costs: Sequence[float], n_ranks: int, whole: bool = False) -> list
 
     Parameters
     ----------
-    costs : of the frames
+    costs : sequence of float
+        Of the frames.
     n_ranks : int
     whole : bool
         Never cut a frame.
@@ -135,7 +136,8 @@ def bisect(points: np.ndarray, costs: np.ndarray, shares: Sequence[tuple[int, fl
     points : ndarray, shape (n, 3)
         In Angstrom along each axis.
     costs : ndarray, shape (n,)
-    shares : ranks and their parts of the whole cost
+    shares : sequence of (int, float)
+        Ranks and their parts of the whole cost.
 
     Returns
     -------

@@ -77,7 +77,8 @@ class Plans:
     Parameters
     ----------
     model : Model
-    evaluator : its Evaluator
+    evaluator : Evaluator
+        Of the model.
     n_ranks : int
     skin : float
         Angstrom; without one no plan is used twice.

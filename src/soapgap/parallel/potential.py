@@ -48,7 +48,7 @@ class ParallelPotential:
     ----------
     model : Model, str or Path
         Rank 0 reads the file.
-    comm : mpi4py communicator
+    comm : mpi4py.MPI.Comm
     n_threads : int, optional
         Of each rank. Default: OMP_NUM_THREADS, or 1 under an MPI launcher.
     skin : float

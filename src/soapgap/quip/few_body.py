@@ -43,7 +43,7 @@ class ClusterLayout:
         distance_Nb: clusters around each of their atoms, instead of connected clusters, once each.
     exponents : tuple of int
         distance_2b: x_k = r^exponent_k.
-    tail_exponent, tail_range
+    tail_exponent, tail_range : float
         distance_2b: f = f_c (erf(tail_range r) / r)^tail_exponent.
     """
 

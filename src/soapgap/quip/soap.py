@@ -42,7 +42,9 @@ class SoapLayout:
         The species' place (in species_Z) whose radial functions a neighbour has; key 0: any other element.
     n_places : int
         Length of species_Z.
-    n_max, l_max, cutoff, normalise
+    n_max, l_max : int
+    cutoff : float
+    normalise : bool
     sigma0 : float
         covariance_sigma0.
     l_factors : ndarray, shape (l_max + 1,)

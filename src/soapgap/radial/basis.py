@@ -101,8 +101,10 @@ def radial_scaling(r, rate: float, scale: float, exponent: int) -> tuple[np.ndar
     ----------
     r : array_like
         Distances (Angstrom), >= 0.
-    rate, scale, exponent
-        c > 0 (no unit), r0 > 0 (Angstrom), m (a whole number >= 1).
+    rate, scale : float
+        c > 0 (no unit), r0 > 0 (Angstrom).
+    exponent : int
+        m >= 1.
 
     Returns
     -------
@@ -285,7 +287,10 @@ def equispaced_basis(n_max: int, l_max: int, cutoff: float, atom_sigma: float, c
 
     Parameters
     ----------
-    n_max, l_max, cutoff, atom_sigma, cutoff_transition_width, central_weight, cutoff_function, radial_scaling
+    n_max, l_max : int
+    cutoff, atom_sigma, cutoff_transition_width, central_weight : float
+    cutoff_function : {"cosine", "septic"}
+    radial_scaling : dict, optional
         As in `gto_basis`. QUIP has the cosine.
     basis_error_exponent : float
         b > 0: the grid ends where a Gaussian at rc has fallen to 10^-b.

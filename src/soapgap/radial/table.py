@@ -166,9 +166,12 @@ def weighted_table(function: Callable[[np.ndarray, float, float], np.ndarray], b
 
     Parameters
     ----------
-    function : as in `radial_table`
-        Of the single functions; it is also called with distances of type `numpy.longdouble`, and should keep that type.
-    breaks, rtol_value, rtol_slope, scale
+    function : callable(r, lo, hi) -> array, shape (3, len(r), n_functions)
+        As in `radial_table`, of the single functions; it is also called with distances of type `numpy.longdouble`, and should
+        keep that type.
+    breaks : sequence of float
+    rtol_value, rtol_slope : float
+    scale : float, optional
         As in `radial_table`, for the single functions.
     weights : array_like, shape (n_functions,)
 

@@ -28,10 +28,14 @@ class External:
 
     Parameters
     ----------
-    potentials : of a model
-    species : of the model: the atom types of LAMMPS
-    allow : whether foreign code may run (`soapgap.model.external.permission`)
-    folders : where files that potentials name are looked for, before the current folder and LAMMPS_POTENTIALS
+    potentials : sequence of Potential
+        Of a model.
+    species : sequence of str
+        Of the model: the atom types of LAMMPS.
+    allow : bool
+        Whether foreign code may run (`soapgap.model.external.permission`).
+    folders : sequence of Path
+        Where files that potentials name are looked for, before the current folder and LAMMPS_POTENTIALS.
 
     Raises
     ------

@@ -88,9 +88,12 @@ class LammpsEngine:
 
     Parameters
     ----------
-    potentials : all LAMMPS potentials of the model
-    species : of the model, the atom types
-    folders : where files are looked for
+    potentials : sequence of LammpsPotential
+        All LAMMPS potentials of the model.
+    species : sequence of str
+        Of the model, the atom types.
+    folders : sequence of Path
+        Where files are looked for.
 
     Raises
     ------

@@ -16,8 +16,10 @@ def overlay(potentials: Sequence[LammpsPotential], species: Sequence[str], first
 
     Parameters
     ----------
-    first : words of the pair style that comes first, and what follows `pair_coeff * *` for it
-    path : the word to write for a word that may name a file
+    first : tuple of str
+        Words of the pair style that comes first, and what follows `pair_coeff * *` for it.
+    path : callable
+        The word to write for a word that may name a file.
     """
     styles = [f"{p.style}{''.join(' ' + path(p, w) for w in p.pair_style.split()[1:])}" for p in potentials]
     lines = [f"pair_style hybrid/overlay {' '.join([first[0], *styles])}", f"pair_coeff * * {first[1]}"]
@@ -55,9 +57,12 @@ def lammps_lines(potentials: Sequence[Potential], species: Sequence[str], model:
 
     Parameters
     ----------
-    potentials : the external potentials of the model; none makes the two lines of `pair_style soapgap` alone
-    species : of the model, which are the atom types in this order
-    model : name of the model file
+    potentials : sequence of Potential
+        The external potentials of the model; none makes the two lines of `pair_style soapgap` alone.
+    species : sequence of str
+        Of the model, which are the atom types in this order.
+    model : str
+        Name of the model file.
     """
     name = f'"{model}"' if " " in model else model
     own = f"{name} {' '.join(species)}"

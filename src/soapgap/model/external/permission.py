@@ -46,8 +46,9 @@ def require_permission(potential: Potential, allow: bool) -> None:
 
     Parameters
     ----------
-    allow : the user's word as an argument; the other way is the environment variable, which holds names of modules or
-        pair styles, separated by commas, or `all`
+    allow : bool
+        The user's word as an argument; the other way is the environment variable, which holds names of modules or pair styles,
+        separated by commas, or `all`.
 
     Raises
     ------

@@ -63,12 +63,16 @@ class LammpsPotential(_Entry):
 
     Attributes
     ----------
-    pair_style : name and arguments, "lj/cut/coul/long 10.0"
-    pair_coeff : lines without the word `pair_coeff`: two types (numbers, ranges with `*`, or chemical symbols), then
-        coefficients, or `none` for a pair without this interaction. All pairs must be named: LAMMPS mixes no
-        coefficients under `hybrid/overlay`
-    commands : further lines, beginning with one of `COMMANDS`; `set type` takes chemical symbols, too
-    files : SHA-256 of the files that the words name
+    pair_style : str
+        Name and arguments, "lj/cut/coul/long 10.0".
+    pair_coeff : tuple of str
+        Lines without the word `pair_coeff`: two types (numbers, ranges with `*`, or chemical symbols), then coefficients, or
+        `none` for a pair without this interaction. All pairs must be named: LAMMPS mixes no coefficients under
+        `hybrid/overlay`.
+    commands : tuple of str
+        Further lines, beginning with one of `COMMANDS`; `set type` takes chemical symbols, too.
+    files : dict of str to str
+        SHA-256 of the files that the words name.
 
     Raises
     ------
@@ -147,8 +151,10 @@ class AsePotential(_Entry):
 
     Attributes
     ----------
-    calculator : where its class is, "module:Name", such as "ase.calculators.lj:LennardJones"
-    arguments : keyword arguments: strings, numbers, true and false, lists and tables of these
+    calculator : str
+        Where its class is, "module:Name", such as "ase.calculators.lj:LennardJones".
+    arguments : dict of str to object
+        Keyword arguments: strings, numbers, true and false, lists and tables of these.
 
     Raises
     ------

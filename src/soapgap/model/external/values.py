@@ -14,10 +14,14 @@ class ExternalValues(NamedTuple):
 
     Attributes
     ----------
-    energy : eV
-    forces : (n_atoms, 3) eV/Angstrom
-    virial : (3, 3) W = -dE/dstrain, eV; None if the potential does not tell
-    energies : (n_atoms,) energies of the atoms, eV, which sum to `energy`; None if the potential does not tell
+    energy : float
+        eV.
+    forces : ndarray, shape (n_atoms, 3)
+        eV/Angstrom.
+    virial : ndarray, shape (3, 3), or None
+        W = -dE/dstrain, eV; None if the potential does not tell.
+    energies : ndarray, shape (n_atoms,), or None
+        Energies of the atoms, eV, which sum to `energy`; None if the potential does not tell.
     """
 
     energy: float
