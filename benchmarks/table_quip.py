@@ -11,8 +11,8 @@ from common import Table, installed, interleaved, launch, median, pairwise, work
 from systems import mean_neighbours, structure
 from table_fit import gap_fit_program
 
-from soapgap.cli.convert import convert
 from soapgap.model import Model
+from soapgap.quip.convert import convert
 
 N_ATOMS = 216
 SOAP = ("soap cutoff=5.0 cutoff_transition_width=0.5 n_max={n} l_max={l} atom_sigma=0.5 zeta=4 delta=1.0 n_sparse=1000 "

@@ -223,11 +223,13 @@ def healthy(run, model, **arguments):
 def faulty(run, model, what, at=1, **arguments):
     """A driver in a thread, with its compute in a process that has a fault."""
     spoiled = with_fault(model, what, at, run.folder / what)
+    arguments = {"dump": run.folder / f"{what}.xyz", **arguments}
     return Driver(spoiled, crystal(), **run.where, threads=1, allow_external=True, **arguments)
 
 
 def spoiled(run, model, what, at=1, **arguments):
     """A driver in a thread that computes in a process what is wrong."""
+    arguments = {"dump": run.folder / f"{what}.xyz", **arguments}
     return Driver(Spoiled(model, what, at), crystal(), separate=True, **run.where, **arguments)
 
 

@@ -87,11 +87,22 @@ def test_only_one_file_knows_the_neighbour_library():
     assert knowing == ["arrays.py"]
 
 
+def test_only_the_command_line_knows_typer():
+    knowing = {folder_of(p) for p in PYTHON_FILES if re.search(r"^\s*(from|import) typer", p.read_text(), re.MULTILINE)}
+    assert knowing == {"cli"}
+
+
 def test_importing_the_package_is_the_standard_library_only():
     code = ("import sys; import soapgap._plugin_path; "
             "print([m for m in ('numpy', 'scipy', 'ase', 'typer', 'pydantic') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_nothing_that_a_run_writes_lies_beside_the_sources():
+    """Frames, models and logs belong into the folder of a run; tests write into folders of their own."""
+    written = [p.name for ending in ("*.xyz", "*.extxyz", "*.safetensors", "*.log", "RESTART") for p in ROOT.glob(ending)]
+    assert written == []
 
 
 def includes(path: Path):

@@ -11,10 +11,10 @@ from convert_tools import PAIR, SOAP, assert_same, numbers
 from quip_fits import gap_fit, quip_results, small_cell, training_frames
 
 from soapgap.cli import main as cli
-from soapgap.cli.convert import convert
 from soapgap.errors import InputError
 from soapgap.model import Model
 from soapgap.quip import read_quip
+from soapgap.quip.convert import convert
 
 ROOT = Path(__file__).parent.parent
 WILDCARD = SOAP.replace("add_species=T", "add_species=F") + " n_species=1 species_Z={{0}} Z=0"

@@ -209,12 +209,13 @@ class TestRun:
     def test_sigterm(self, tmp_path):
         """A scheduler ends the demo: its programs end with it, and there is a report."""
         script = (
-            "import sys\nfrom types import SimpleNamespace as S\nfrom soapgap import cli\nfrom soapgap.demo import run_demo\n"
+            "import sys\nfrom types import SimpleNamespace as S\n"
+            "from soapgap.cli import main as cli\nfrom soapgap.demo import run_demo\n"
             "run_demo.check_installed = lambda: None\nrun_demo.metadata = S(version=lambda name: '1')\n"
             "def step(flow): flow.run(['sh', '-c', sys.argv.pop()], 'out', 60, 'asleep')\n"
             "run_demo.steps = lambda: [('one', S(TITLE='One', TEXT='', run=step))]\n"
-            "sys.argv[1:1] = ['demo', '--out', 'demo']\ncli._register_rooms()\n"
-            "words = sys.argv[1:4]\ncli.app = lambda app=cli.app: app(words)\ncli._register_rooms = lambda: None\ncli.main()\n"
+            "sys.argv[1:1] = ['demo', '--out', 'demo']\n"
+            "words = sys.argv[1:4]\ncli.app = lambda app=cli.app: app(words)\ncli.main()\n"
         )
         command = [sys.executable, "-c", script, FAMILY + "trap '' TERM; while :; do sleep 0.1; done"]
         demo = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

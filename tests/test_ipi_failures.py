@@ -325,8 +325,8 @@ class TestWrongNumbers:
         """What must not be sent is not sent: each driver leaves with a reason, the run goes on with the next."""
         bad = "frame 1 has an energy, force or virial that is not finite; the frame is in"
         with running(tmp_path, consolidate=consolidate) as run:
-            drivers = {spoiled(run, model, what, dump=tmp_path / f"{what}.xyz"): bad for what in ("energy", "forces")}
-            drivers[faulty(run, model, "push", dump=tmp_path / "push.xyz", max_force=100.0)] = (
+            drivers = {spoiled(run, model, what): bad for what in ("energy", "forces")}
+            drivers[faulty(run, model, "push", max_force=100.0)] = (
                 "frame 1 has a force of 1e.04 eV/Angstrom, above the limit of 100; the frame is in")
             drivers[faulty(run, model, "raise")] = "ArithmeticError: as ordered"
             drivers[faulty(run, model, "nan")] = "not finite"
@@ -337,7 +337,7 @@ class TestWrongNumbers:
             other = healthy(run, model)
             np.testing.assert_array_equal(run.finish(), undisturbed)
             assert other.wait().frames == FRAMES
-        for name in ("energy", "forces", "push"):
+        for name in ("energy", "forces", "push", "raise", "nan"):
             moved = ase.io.read(tmp_path / f"{name}.xyz").get_scaled_positions() - crystal().get_scaled_positions()
             np.testing.assert_allclose(moved - np.round(moved), 0.0, atol=1e-7)
 

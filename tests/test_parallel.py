@@ -15,8 +15,8 @@ from few_body_models import make_channels_model, make_few_body_model
 from models import CUTOFF, make_two_species_model, random_structure
 
 from soapgap import Potential
-from soapgap.cli.evaluate import evaluate_file
 from soapgap.errors import HostError
+from soapgap.evaluation import evaluate_file
 from soapgap.model import Model, TripletTerm
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.parallel.cost import CostModel
@@ -339,7 +339,7 @@ def test_evaluate_under_the_launcher_of_another_mpi(files, monkeypatch):
 
 def test_one_process_never_imports_mpi():
     code = ("import sys; sys.modules['mpi4py'] = None; sys.path.insert(0, 'tests')\n"
-            "import parallel_tools as tools, soapgap, soapgap.cli.evaluate, soapgap.parallel.potential\n"
+            "import parallel_tools as tools, soapgap, soapgap.evaluation, soapgap.parallel.potential\n"
             "atoms = tools.tiny(); atoms.calc = soapgap.SoapGAP(tools.cheap_model(), n_threads=1); atoms.get_forces()")
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=folder)

@@ -61,7 +61,7 @@ def test_a_fit_does_not_write_over_its_data(config, tmp_path, output):
 
 
 def test_evaluate_does_not_write_over_its_input(config, tmp_path):
-    from soapgap.cli.evaluate import evaluate_file
+    from soapgap.evaluation import evaluate_file
 
     fit(config(), threads=1, quiet=True)
     model = tmp_path / "model.safetensors"

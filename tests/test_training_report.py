@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from soapgap.cli.report import report as report_command
 from soapgap.config.data import DataConfig
+from soapgap.config.toml import to_toml, without_empty
 from soapgap.data.dataset import read_dataset
 from soapgap.errors import InputError
 from soapgap.fitting import fit
@@ -27,7 +28,6 @@ from soapgap.report.plots import parity
 from soapgap.report.run import make_report
 from soapgap.report.sections import SECTIONS, TEXTS
 from soapgap.report.tables import decimals, pointer, significant
-from soapgap.report.toml import as_toml
 from soapgap.report.tuning import read_tuning
 
 
@@ -385,7 +385,7 @@ def test_numbers_in_words():
 def test_toml():
     config = {"a": 1, "none": None, "b": [0.5, True], "s": 'x "y"', "odd key": {"Si-O": {"inner": 0.6}}, "t": [{"n": {"Si": 3}},
                                                                                                       {"n": 4}], "empty": {}}
-    text = as_toml(config)
+    text = to_toml(without_empty(config))
     assert tomllib.loads(text) == {"a": 1, "b": [0.5, True], "s": 'x "y"', "odd key": {"Si-O": {"inner": 0.6}},
                                    "t": [{"n": {"Si": 3}}, {"n": 4}]}
 

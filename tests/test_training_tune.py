@@ -14,7 +14,8 @@ from soapgap.cli.tune import tune as command
 from soapgap.config import read_config
 from soapgap.config.toml import to_toml
 from soapgap.errors import InputError
-from soapgap.learn.tune_log import TuneLog, hash_files
+from soapgap.files import hash_files
+from soapgap.learn.tune_log import TuneLog
 from soapgap.tune.config import TuneConfig, candidates, changed, read_tune_config
 from soapgap.tune.run import tune
 

@@ -1,11 +1,15 @@
-"""Files that are complete or not there."""
+"""Files that are complete or not there, and the fingerprints of what they hold."""
 
+import hashlib
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from soapgap.errors import InputError
 
-__all__ = ["write_atomically"]
+__all__ = ["hash_files", "hash_json", "write_atomically"]
 
 
 def write_atomically(path, content: bytes | str) -> None:
@@ -37,3 +41,33 @@ def write_atomically(path, content: bytes | str) -> None:
             raise
         raise InputError(f"cannot write {path} ({len(content)} bytes): {error.strerror}; nothing was left behind: "
                          "free space, or choose another place") from None
+
+
+def hash_files(paths: Iterable[Path], what: str = "file") -> str:
+    """SHA-256 (hexadecimal) of the content of files, one after the other.
+
+    Parameters
+    ----------
+    paths : iterable of path
+    what : str
+        What they are called in an error.
+
+    Raises
+    ------
+    InputError
+        One cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except OSError as error:
+            raise InputError(f"cannot read the {what} {path}: {error.strerror or error}") from None
+    return digest.hexdigest()
+
+
+def hash_json(*content: Any) -> str:
+    """SHA-256 (hexadecimal) of plain JSON values; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

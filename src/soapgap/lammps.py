@@ -146,7 +146,7 @@ def doctor() -> list[Check]:
 
 
 def run_doctor() -> int:
-    """Print the report of `doctor`; returns 0 when all is well, otherwise 1 (the exit status of the command)."""
+    """Print the report of `doctor`; 0 when all is well, otherwise 1: the exit status of the command."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -161,11 +161,6 @@ def run_doctor() -> int:
     verdict = f"{failed} of {len(checks)} checks failed" if failed else f"all {len(checks)} checks passed"
     console.print(f"{verdict}: pair_style soapgap {'cannot be used yet' if failed else 'is ready'}")
     return 1 if failed else 0
-
-
-def doctor_command():
-    """Check that LAMMPS finds and takes pair_style soapgap; says what to do where it does not."""
-    raise SystemExit(run_doctor())
 
 
 def _built_for() -> dict:

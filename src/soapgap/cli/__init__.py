@@ -1,1 +1,1 @@
-"""The command line: one module for each command of `soapgap`."""
+"""The command line: one module for each command of `soapgap`; nothing else knows typer."""

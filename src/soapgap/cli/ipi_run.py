@@ -9,9 +9,6 @@ import typer
 
 from soapgap.errors import InputError
 
-#: For `app.command`: options that are not ours go to the drivers.
-CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
-
 
 def ipi_run(
     context: typer.Context,

@@ -1,59 +1,63 @@
-"""Writes the content of a configuration as TOML, to be read again with the same values."""
+"""The content of a configuration as TOML text, to be read again with the same values."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
+import tomli_w
+
+_SHORT_LIST = re.compile(r"\[\n((?: *[^\[\]\n]+,\n)+) *\]")
+_WIDTH = 100  # characters of a list that stands on one line
 
 
 def to_toml(content: Mapping[str, Any]) -> str:
     """TOML text of nested dictionaries, lists, strings, finite numbers and logical values.
 
-    Tables within the top become `[name]`, lists of tables `[[name]]`; everything deeper is written inline.
+    Parameters
+    ----------
+    content : mapping
+
+    Returns
+    -------
+    str
+        Tables as `[name]`, lists of tables as `[[name]]`, short lists of numbers and strings on one line.
+
+    Raises
+    ------
+    TypeError
+        A value that has no place in a configuration: null, NaN, infinity, an object.
     """
-    lines = [f"{_key(k)} = {_value(v)}" for k, v in content.items() if not _is_section(v)]
-    for key, section in content.items():
-        if isinstance(section, Mapping):
-            lines += ["", f"[{_key(key)}]", *_entries(section)]
-        elif _is_section(section):
-            for item in section:
-                lines += ["", f"[[{_key(key)}]]", *_entries(item)]
-    return "\n".join(lines).lstrip("\n") + "\n"
+    _check(content)
+    return _SHORT_LIST.sub(_on_one_line, tomli_w.dumps(content))
 
 
-def _is_section(value: Any) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, (list, tuple)) and bool(value)
-                                          and all(isinstance(item, Mapping) for item in value))
+def without_empty(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without what is null or an empty table, for the reader of a report."""
+    kept = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            value = without_empty(value) or None
+        elif isinstance(value, list):
+            value = [without_empty(item) if isinstance(item, Mapping) else item for item in value]
+        if value is not None:
+            kept[key] = value
+    return kept
 
 
-def _entries(table: Mapping[str, Any]) -> list[str]:
-    return [f"{_key(key)} = {_value(value)}" for key, value in table.items()]
-
-
-def _key(key: str) -> str:
-    return key if _BARE.fullmatch(key) else _string(key)
-
-
-def _string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _string(value)
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return repr(value)
+def _check(value: Any) -> None:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(_entries(value)) + " }" if value else "{}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    raise TypeError(f"{value!r} has no place in a configuration")
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        if not isinstance(value, (str, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+            raise TypeError(f"{value!r} has no place in a configuration")
+        return
+    for item in value:
+        _check(item)
+
+
+def _on_one_line(found: re.Match) -> str:
+    line = f"[{', '.join(item.strip().removesuffix(',') for item in found[1].splitlines())}]"
+    return line if len(line) <= _WIDTH else found[0]

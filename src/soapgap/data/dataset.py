@@ -20,6 +20,7 @@ from soapgap.data.lookup import curvatures, local_energies, lookup, numbers, ove
 from soapgap.data.virials import as_tensor, check_signs
 from soapgap.data.xyz import refuse_hidden_frames
 from soapgap.errors import InputError
+from soapgap.files import hash_files
 
 _PER_ATOM_RESULTS = ("forces", "energies", "stresses", "charges", "magmoms")  # of ASE's calculators
 SUM_TOLERANCE = 1e-3  # eV per atom
@@ -152,14 +153,12 @@ def read_dataset(files: Sequence[str | DataFile], keys: DataConfig, folder: Path
     """
     structures: list[Structure] = []
     seen = _SeenKeys()
-    digest = hashlib.sha256()
+    digest = hash_files((folder / file.file for file in as_files(files)), "data file")
     names, n_frames = [], []
     for file in as_files(files):
         name = file.file
-        path = folder / name
-        _hash_file(path, digest)
         before = len(structures)
-        for index, frame in enumerate(_frames(path, name)):
+        for index, frame in enumerate(_frames(folder / name, name)):
             where = f"{name}, frame {index} (counted from 0)"
             seen.add(frame)
             structures.append(_structure(frame, keys, file, where))
@@ -168,7 +167,7 @@ def read_dataset(files: Sequence[str | DataFile], keys: DataConfig, folder: Path
         names.append(name)
         n_frames.append(len(structures) - before)
     _require(structures, keys, seen, ", ".join(names))
-    return Dataset(tuple(structures), digest.hexdigest(), tuple(names), tuple(n_frames))
+    return Dataset(tuple(structures), digest, tuple(names), tuple(n_frames))
 
 
 def dataset_of(frames: Sequence[Atoms], keys: DataConfig) -> Dataset:
@@ -214,15 +213,6 @@ def _check_atoms(frame: Atoms, where: str) -> None:
         raise InputError(f"{where}: has an atom 'X', which is no element: expected chemical symbols")
     if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell.array).all()):
         raise InputError(f"{where}: a position or the cell is not a finite number")
-
-
-def _hash_file(path: Path, digest) -> None:
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise InputError(f"cannot read the data file {path}: {error.strerror or error}") from None
 
 
 def _frames(path: Path, name: str) -> Iterator[Atoms]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +15,12 @@ from soapgap.data.dataset import Dataset, read_dataset
 from soapgap.data.environments import POOL_BYTES, shortest_distances
 from soapgap.data.noise import sigmas, unused_types
 from soapgap.errors import InputError
+from soapgap.files import hash_files, hash_json
 from soapgap.learn.baseline.baseline import BaselineValues
 from soapgap.learn.baseline.baseline_potentials import Reference, make_reference
 from soapgap.learn.baseline.e0 import atom_energies
 from soapgap.learn.design import Targets, targets
 from soapgap.learn.plan import Plan, plan_kernels
-from soapgap.learn.state import identity
 from soapgap.learn.usage import peak_bytes
 from soapgap.say import Reporter
 
@@ -86,8 +85,8 @@ class Problem:
         settings["data"].pop("test")
         settings["frames"] = list(self.train.n_frames)  # which frames belong to which file, hence to which weight
         settings["added to"] = earlier
-        settings["other files"] = self.reference.fingerprint | {str(path): _sha256(path) for path in self.sparse_files}
-        return identity(settings, self.train.sha256, soapgap.__version__)
+        settings["other files"] = self.reference.fingerprint | {str(path): hash_files([path]) for path in self.sparse_files}
+        return hash_json(settings, self.train.sha256, soapgap.__version__)
 
     @property
     def sparse_files(self) -> list[Path]:
@@ -121,10 +120,6 @@ def sparse_files(config: FitConfig, folder: Path) -> list[Path]:
     """The files that sparse points are read from."""
     named = (term.sparse_file for term in config.terms if term.sparse_file is not None)
     return [folder / name for file in named for name in ([file] if isinstance(file, str) else file.values())]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def pool_bytes(memory: int | None) -> int:

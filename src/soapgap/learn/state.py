@@ -7,7 +7,6 @@ one JSON string under the key "soapgap_fit".
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,19 +23,13 @@ from soapgap.files import write_atomically
 FORMAT = 2
 
 
-def identity(config: dict[str, Any], data_sha256: str, version: str) -> str:
-    """Fingerprint of everything that decides the triangle: configuration, training data, program version."""
-    text = json.dumps([config, data_sha256, version], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class FitState:
     """Where a fit stands.
 
     Attributes
     ----------
-    identity : fingerprint (`identity`)
+    identity : fingerprint of all that decides the triangle: configuration, training data, program version
     n_done : number of structures folded in
     complete : the fit has ended
     packed : rows of the upper triangle (M + 1, M + 1) one after the other (`pack`, `unpack`)

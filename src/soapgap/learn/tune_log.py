@@ -6,10 +6,8 @@ evaluated, and with which settings.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -86,27 +84,3 @@ class TuneLog:
         finished = {e.get("identity") for e in done}
         begun = [e for e in ours if e.get("event") == TEST_BEGUN and e.get("identity") not in finished | {identity}]
         return sorted(done + begun, key=lambda e: str(e.get("date")))
-
-
-def fingerprint(*content: Any) -> str:
-    """SHA-256 of plain JSON values."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def hash_files(paths: Iterable[Path]) -> str:
-    """SHA-256 of the content of files, one after the other.
-
-    Raises
-    ------
-    InputError
-        One cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            with open(path, "rb") as file:
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
-        except OSError as error:
-            raise InputError(f"cannot read the data file {path}: {error.strerror or error}") from None
-    return digest.hexdigest()

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from soapgap.config.toml import to_toml, without_empty
 from soapgap.learn.errors import QUANTITIES
 from soapgap.learn.usage import size
 from soapgap.report import plots, tables
 from soapgap.report.figures import picture
 from soapgap.report.input import ReportInput
 from soapgap.report.tables import Cell, Numbers, Table
-from soapgap.report.toml import as_toml
 from soapgap.say import clock
 
 TEXTS = {
@@ -249,7 +249,7 @@ def settings_section(numbers: Numbers, source: ReportInput) -> Section:
     if content["config"] is None:
         section.remarks.append("The model does not record its configuration.")
     else:
-        section.code = as_toml(content["config"])
+        section.code = to_toml(without_empty(content["config"]))
     return section
 
 

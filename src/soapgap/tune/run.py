@@ -23,9 +23,9 @@ from soapgap.config.data import as_files
 from soapgap.config.toml import to_toml
 from soapgap.data.dataset import read_dataset
 from soapgap.errors import InputError
-from soapgap.files import write_atomically
+from soapgap.files import hash_files, hash_json, write_atomically
 from soapgap.fitting.pipeline import FitResult, fit
-from soapgap.learn.tune_log import CURVE, LEFT_OUT, TEST_BEGUN, TEST_DONE, TRIAL, TuneLog, fingerprint, hash_files
+from soapgap.learn.tune_log import CURVE, LEFT_OUT, TEST_BEGUN, TEST_DONE, TRIAL, TuneLog
 from soapgap.learn.usage import size
 from soapgap.model.companions import OutputFiles
 from soapgap.potential import default_threads
@@ -188,7 +188,7 @@ class _Search:
         ours = self.settings.model_dump(mode="json", exclude={"search", "method", "max_trials", "memory", "leave_one_out",
                                                               "learning_curve", "max_sparse"})
         train = self.bench.train
-        return fingerprint(soapgap.__version__, config.as_json(), ours, self.bench.max_sparse, n_frames, train.sha256,
+        return hash_json(soapgap.__version__, config.as_json(), ours, self.bench.max_sparse, n_frames, train.sha256,
                            train.n_frames)
 
     def _trial(self, values: dict[str, Any], n_frames: int, place: str) -> dict[str, Any]:
@@ -228,7 +228,7 @@ class _Search:
                 self.say.line(line)
         if wanted is not None:
             sizes = wanted.sizes or default_sizes(len(self.bench.train.structures) * (s.folds - 1) // s.folds)
-            key = fingerprint(identity, sizes, wanted.seeds, s.seed)
+            key = hash_json(identity, sizes, wanted.seeds, s.seed)
             curve = self._logged(CURVE, key, lambda tuned, advance: learning_curve(tuned, sizes, wanted.seeds, s.seed, advance))
             self.say.line(curve_line(curve))
             try:
@@ -265,8 +265,8 @@ class _Search:
         config: FitConfig = read_config(self.tuned)[0]
         if not config.data.test:
             raise InputError(f"--final: {self.name} has no data.test to evaluate; soapgap fit {self.tuned.name} fits without")
-        test_sha256 = hash_files(self.folder / entry.file for entry in as_files(config.data.test))
-        identity = fingerprint(config.as_json(), self.bench.train.sha256, test_sha256)
+        test_sha256 = hash_files((self.folder / entry.file for entry in as_files(config.data.test)), "data file")
+        identity = hash_json(config.as_json(), self.bench.train.sha256, test_sha256)
         earlier = self.log.earlier_tests(test_sha256, identity)
         if earlier:
             other = "the same" if earlier[-1]["identity"] == identity else "other"

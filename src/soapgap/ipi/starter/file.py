@@ -17,6 +17,7 @@ from ase.units import _amu, _c, _hplanck, _k
 
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
+from soapgap.ipi import pes_path
 from soapgap.ipi.starter.gle import GLE_SITE, read_gle
 from soapgap.ipi.starter.parts import Plan, input_text
 from soapgap.ipi.starter.start import as_extended_xyz, read_start, readable_by_ipi, standard_setting
@@ -306,7 +307,7 @@ def _settle(s: InputSettings, atoms: ase.Atoms, stem: str, output: Path, start: 
     commands = _commands(s, output.name, address, model, start)
     title = (f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, {kind} at {s.temperature:g} K: written by soapgap ipi-input "
              "for i-PI 3.3.", *(f"{reason[0].upper()}{reason[1:]}." for reason in reasons))
-    pes = str(Path(__file__).resolve().parents[1] / "soapgap_ipi_pes.py")  # what `soapgap ipi-pes-path` prints
+    pes = str(pes_path())
     plan = Plan(
         kind=kind, ensemble=ensemble, n_beads=n_beads, temperature=s.temperature, timestep=timestep, n_steps=s.steps,
         pressure=DEFAULT_PRESSURE if s.pressure is None else s.pressure, stride=stride, seed=s.seed, tau=s.tau, gle=gle,

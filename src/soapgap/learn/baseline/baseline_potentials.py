@@ -8,7 +8,6 @@ terms of the model; their own e0 is left out, as the e0 of the fit, from data le
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from soapgap.config.baseline import BaselineConfig
 from soapgap.data.dataset import Structure
 from soapgap.data.virials import as_voigt
 from soapgap.errors import InputError, ModelFileError
+from soapgap.files import hash_files
 from soapgap.learn.baseline.baseline import BaselineValues, baseline_terms, baseline_values, dimer_remark
 from soapgap.learn.curvature import central_differences
 from soapgap.learn.errors import Comparison
@@ -74,7 +74,7 @@ def read_potentials(config: BaselineConfig, species: Sequence[str], folder: Path
             if table["kind"] == "file":
                 path = folder / table["file"]
                 files[table["file"]] = _terms_of_file(path, table.get("label"), species)
-                fingerprint[table["file"]] = hashlib.sha256(path.read_bytes()).hexdigest()
+                fingerprint[table["file"]] = hash_files([path])
                 continue
             potential = potential_from_json(table)
             if isinstance(potential, LammpsPotential):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import difflib
-import hashlib
 import importlib.metadata
 import os
 import re
@@ -21,6 +20,7 @@ from ase import Atoms
 from ase.geometry import complete_cell
 
 from soapgap.errors import InputError
+from soapgap.files import hash_files
 from soapgap.model.external.lines import overlay
 from soapgap.model.external.specification import LammpsPotential, is_number
 from soapgap.model.external.values import ExternalValues
@@ -34,10 +34,6 @@ _MEASURE_WITHOUT_ATOMS = (_MEASURE[2], "thermo_style custom step pe c_virial[1]"
 _VOIGT = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def find_file(name: str, folders: Sequence[Path]) -> Path | None:
     """The first file of this name in the folders, the current one, and those of LAMMPS_POTENTIALS."""
     extra = [Path(p) for p in os.environ.get("LAMMPS_POTENTIALS", "").split(os.pathsep) if p]
@@ -48,7 +44,7 @@ def files_of(potential: LammpsPotential, species: Sequence[str], folders: Sequen
     """SHA-256 of the files that the words of a potential name, by their names."""
     words = [w for line in (potential.pair_style, *potential.pair_coeff) for w in line.split()[1:]]
     found = {w: find_file(w, folders) for w in words if not is_number(w) and "*" not in w and w not in species}
-    return {word: _sha256(path) for word, path in sorted(found.items()) if path is not None}
+    return {word: hash_files([path]) for word, path in sorted(found.items()) if path is not None}
 
 
 def _open_library():
@@ -231,8 +227,8 @@ def _checked(word: str, digest: str, folders: Sequence[Path]) -> str:
     if path is None:
         raise InputError(f"the file {word}, which belongs to the model's LAMMPS pair style, is not there: put it beside the "
                          "model, into the current folder, or into LAMMPS_POTENTIALS")
-    if _sha256(path) != digest:
-        raise InputError(f"{path} is not the file that the model was fitted with: SHA-256 {_sha256(path)[:12]}..., expected "
+    if (found := hash_files([path])) != digest:
+        raise InputError(f"{path} is not the file that the model was fitted with: SHA-256 {found[:12]}..., expected "
                          f"{digest[:12]}...; find the right one")
     return str(path)
 
