@@ -1,4 +1,4 @@
-// The door of soapgap into LAMMPS. SPDX-License-Identifier: GPL-2.0-only
+// What LAMMPS loads of soapgap. SPDX-License-Identifier: GPL-2.0-only
 //
 // LAMMPS loads every *plugin.so it is pointed to and calls lammpsplugin_init. The layouts of LAMMPS's C++ classes
 // differ between versions, and so does MPI_Comm between MPI libraries: the wrong pair style would crash, or would

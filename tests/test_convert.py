@@ -131,7 +131,7 @@ def refused(result, *words):
     ("model.safetensors", "other.xml", ("--exact",), ("not for writing one",)),
     ("model.safetensors", "other.xml", ("--species", "Si"), ("not for writing one",)),
     ("gap.xml", "other.safetensors", ("--species", "O"), ("names Si", "asked for are O")),
-    ("gap.xml", "other.safetensors", ("--species", "Si O"), ("says nothing of O",)),
+    ("gap.xml", "other.safetensors", ("--species", "Si O"), ("does not contain O",)),
     ("gap.xml", "other.safetensors", ("--species", "Si Xy"), ("Si, Xy", "chemical symbols")),
     ("gap.xml", "nowhere/other.safetensors", (), ("cannot write nowhere/other.safetensors",)),
     ("none.xml", "other.safetensors", (), ("none.xml", "No such file")),

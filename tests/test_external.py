@@ -325,7 +325,7 @@ def test_gaps_of_a_calculator_in_the_hosts(tmp_path):
     done = read(tmp_path / "out.xyz")
     assert "virial" not in done.info
     assert set(done.calc.results) == {"energy", "forces"}
-    with pytest.raises(InputError, match="gives no stress, and i-PI wants the virial"):
+    with pytest.raises(InputError, match="gives no stress, and i-PI needs the virial"):
         drive(model, random_structure(3), unix="nowhere", threads=1, quiet=True, allow_external=True)
 
 

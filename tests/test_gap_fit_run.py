@@ -149,7 +149,7 @@ def test_a_dry_run_writes_nothing(tmp_path, monkeypatch):
 
 
 def test_errors_are_one_line(tmp_path, monkeypatch):
-    """What is wrong raises an InputError, and nothing is left behind."""
+    """What is wrong raises an InputError, and no partial file remains."""
     data(tmp_path, ("Si",), "energy", "forces")
     done = command_line(monkeypatch, tmp_path, "at_file=train.xyz", f"gap={{{SOAP}}}", "default_sigma={0.002 0.05 0 0}",
                         "--tread", "2")

@@ -111,9 +111,9 @@ def test_numbers_by_config_type(folder):
     (f"{PAIR} zeta=2", "got theta_uniform and zeta, expected one of"),
     (f"{PAIR} config_type_n_sparse={{a:1}}", "got n_sparse and config_type_n_sparse"),
     (f"{PAIR} sparse_method=silly", "gap_fit has no such method"),
-    (f"{PAIR} sparse_method=kmeans", "sparse_method=kmeans is not there for distance_2b; expected one of random, uniform"),
-    (f"{SOAP} sparse_method=cluster", "sparse_method=cluster is not there for soap"),
-    (f"{PAIR} sparse_file=x", "sparse_file is of no use with sparse_method=random"),
+    (f"{PAIR} sparse_method=kmeans", "sparse_method=kmeans is not available for distance_2b; expected one of random, uniform"),
+    (f"{SOAP} sparse_method=cluster", "sparse_method=cluster is not available for soap"),
+    (f"{PAIR} sparse_file=x", "sparse_file has no effect with sparse_method=random"),
     (f"{PAIR} sparse_method=file", "sparse_method=file needs a sparse_file"),
     (f"{PAIR} sparse_method=file sparse_file=points", "n_sparse=10, but points holds 2 points"),
     (f"{SOAP} sparse_method=file sparse_file=points", "n_sparse=20, but points holds 0.0952381 points"),
@@ -139,7 +139,7 @@ def test_terms_that_are_refused(folder, text, message):
 @pytest.mark.parametrize(("text", "message"), [
     (f"{PAIR} add_species=F Z1=14 Z2=14", "there is no such string for C-Si, C-C"),
     (f"{PAIR} add_species=F", "no element is named"),
-    (f"{OURS} Z=14 n_sparse=3 : {OURS} Z=14 n_sparse=3", "this kernel is there already"),
+    (f"{OURS} Z=14 n_sparse=3 : {OURS} Z=14 n_sparse=3", "this kernel is given already"),
     (f"{OURS} Z=14 n_sparse=3 : {OURS} Z=6 config_type_n_sparse={{{{a:2}}}}", "must have the same config_type_n_sparse"),
     (f"{PAIR} sparse_method=file sparse_file=x", "is one file for the kernels of several elements"),
     (f"{SOAP} central_reference_all_species", "belongs to the channel of its own species"),
@@ -196,7 +196,7 @@ def test_names_of_the_data(folder):
         "dft_energy", "dft_force", "", "dft_config_type")
     result = translate(read_command_line(["at_file=one.xyz", f"gap={{{PAIR}}}", "default_sigma={1 1 1 1}"]))
     assert result.config["data"]["forces_key"] == ""
-    assert result.notes == ["no frame has 'force' (force_parameter_name): as in gap_fit, the fit goes on without; names that "
+    assert result.notes == ["no frame has 'force' (force_parameter_name): as in gap_fit, it is not fitted; names that "
                             "exist: forces"]
     (folder / "sigma.xyz").write_text(text.replace(" energy=", " energy_foo=0.3 energy_sigma=0.2 energy="))
     with pytest.raises(InputError, match="sigma.xyz has energy_foo, which kernel_regularisation_parameter_name"):

@@ -113,7 +113,7 @@ def test_options_that_are_refused(words, message):
     ("soap distance_2b", r"gap\[0\]: got soap distance_2b"),
     ("soap_turbo l_max=4", r"gap\[0\]: soap_turbo descriptors are not fitted here"),
     ("coordination cutoff=3", "coordination descriptors are not fitted here"),
-    (f"{PAIR} : {PAIR} radial_scaling=1", r"'radial_scaling' is no key of distance_2b \(gap\[1\]\); .*gap_fit reads over"),
+    (f"{PAIR} : {PAIR} radial_scaling=1", r"'radial_scaling' is no key of distance_2b \(gap\[1\]\); .*gap_fit ignores"),
     (f"{SOAP} n_mx=3", r"'n_mx' is no key of soap \(gap\[0\]\); did you mean n_max\?"),
     (f"{SOAP} n_max=3", r"gap\[0\]: n_max is given twice"),
     (f"{SOAP} atom_gaussian_width=3", r"gap\[0\]: atom_gaussian_width is given twice"),
@@ -126,7 +126,7 @@ def test_options_that_are_refused(words, message):
     (f"{SOAP} f0=1", "f0=1 is not supported, only 0: kernels have no constant part"),
     (f"{PAIR} exponents={{-1 -2}}", "exponents=-1 -2 is not supported, only 1"),
     (f"{PAIR} tail_exponent=1", "tail_exponent=1 is not supported"),
-    (f"{PAIR} only_inter", "only_inter=T is not supported, only F: atoms are not told apart by residue"),
+    (f"{PAIR} only_inter", "only_inter=T is not supported, only F: atoms are not distinguished by residue"),
     (f"{PAIR} unique_hash_tolerance=1e-4", "unique_hash_tolerance=1e-4 is not supported, only 1e-10"),
     ("distance_Nb order=4", "distance_Nb: order=4 is not supported, only 2 or 3"),
 ])

@@ -305,5 +305,5 @@ def test_nothing_is_overwritten(tmp_path):
     write_input(structure, tmp_path / "other.xml", nve, force=True)
     assert (tmp_path / "other-start.xyz").read_text() != "mine"
     assert structure.read_text() == before
-    with pytest.raises(InputError, match="nothing was left behind"):
+    with pytest.raises(InputError, match="no partial file remains"):
         write_input(structure, tmp_path / "nowhere" / "input.xml", nve)

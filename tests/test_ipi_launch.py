@@ -184,7 +184,7 @@ class TestRuns:
             (tmp_path / "EXIT").touch()
             assert run.wait() == 0, run.output
         assert "2 drivers with 1 thread each on 127.0.0.1 port" in run.output
-        assert "i-PI ended early: the file EXIT told i-PI to end" in run.output
+        assert "i-PI ended early: the file EXIT asked i-PI to end" in run.output
         step = restart_step(tmp_path)
         assert f"to continue from step {step}: soapgap ipi-run RESTART" in run.output
         assert 4 * step <= sum(run.n_frames()) <= 4 * (step + 2)

@@ -206,7 +206,7 @@ class TestProgress:
 
 @pytest.mark.parametrize(("line", "wanted", "words"), [
     ("(MainThread, started 1)>  @ SIMULATION: Exiting cleanly.", True, "Exiting cleanly."),
-    ("(softexit, started 1)>  @SOFTEXIT: EXIT file detected.", True, "the file EXIT told i-PI to end"),
+    ("(softexit, started 1)>  @SOFTEXIT: EXIT file detected.", True, "the file EXIT asked i-PI to end"),
     ("(softexit, started 1)>  @SOFTEXIT: Maximum wallclock time elapsed.", True, "<total_time> of the input is over"),
     ("(Thread-3, started 1)> Client shutdown.", False, "Client shutdown."),
     ("(softexit, started 1)>  @SOFTEXIT: Kill signal received", False, "Kill signal received"),

@@ -277,7 +277,7 @@ def test_full_disk(data, tmp_path):
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20000, hard))
     try:
-        with pytest.raises(InputError, match=r"cannot write .*model.safetensors.*nothing was left behind"):
+        with pytest.raises(InputError, match=r"cannot write .*model.safetensors.*no partial file remains"):
             fit(in_folder(data, tmp_path), quiet=True, threads=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))

@@ -125,7 +125,7 @@ def test_what_is_not_fitted_needs_no_number(tmp_path):
         ({"train": ["a.xyz", {"file": "b.xyz", "weight": 0.0}]}, r"data.train\[1\].weight: got 0.0, expected greater than 0"),
         ({"train": {"file": "b.xyz", "weight": "2"}}, r"data.train\[0\].weight: got '2', expected number"),
         ({"train": [3]}, r"data.train: expected the path .*, a table \{file = ..., weight = ..., config_type = ...\}.*\[3\]"),
-        ({"test": {"file": "b.xyz", "weight": 2.0}}, "data: the weight 2 of the test file 'b.xyz' means nothing.*remove it"),
+        ({"test": {"file": "b.xyz", "weight": 2.0}}, "data: the weight 2 of the test file 'b.xyz' has no effect.*remove it"),
         ({"config_type": "liquid"}, "data.config_type: unknown key; it belongs to a table in data.train"),
         ({"hessian_delta": 0.1}, "data.hessian_delta: unknown key; it belongs to the top"),
     ],

@@ -345,12 +345,13 @@ def test_theta_from_the_range_of_the_data(data):
 @pytest.mark.parametrize(("change", "expected"), [
     ({"theta_fac": 0.2}, r"expected either theta .* or theta_fac .*, got both"),
     ({"theta": None}, r"expected either theta .* or theta_fac .*, got neither"),
-    ({"sparse_method": "file"}, r"n_sparse is of no use with sparse_method = .file.: remove it"),
-    ({"sparse_method": "all"}, r"n_sparse is of no use with sparse_method = .all.: remove it"),
+    ({"sparse_method": "file"}, r"n_sparse has no effect with sparse_method = .file.: remove it"),
+    ({"sparse_method": "all"}, r"n_sparse has no effect with sparse_method = .all.: remove it"),
     ({"n_sparse": None, "sparse_method": "file"}, r"sparse_method = .file. needs a sparse_file"),
     ({"n_sparse": None}, r"n_sparse is missing: sparse_method = .grid. needs the number"),
-    ({"n_sparse": None, "config_type_n_sparse": {"bulk": 3}}, r"config_type_n_sparse is of no use with sparse_method = .grid."),
-    ({"sparse_file": "x.dat"}, r"sparse_file is of no use with sparse_method = .grid."),
+    ({"n_sparse": None, "config_type_n_sparse": {"bulk": 3}},
+     r"config_type_n_sparse has no effect with sparse_method = .grid."),
+    ({"sparse_file": "x.dat"}, r"sparse_file has no effect with sparse_method = .grid."),
     ({"sparse_method": "cur"}, r"terms\[0\].sparse_method: got 'cur', expected 'grid', 'uniform'"),
     ({"config_type_n_sparse": {"bulk": 0}}, r"config_type_n_sparse: expected integers >= 1 by config type"),
 ])

@@ -24,7 +24,7 @@ def write_atomically(path, content: bytes | str) -> None:
     Raises
     ------
     InputError
-        If it cannot be written (folder missing, no permission, disk full); nothing is left behind.
+        If it cannot be written (folder missing, no permission, disk full); no partial file remains.
     """
     path = Path(path)
     content = content.encode() if isinstance(content, str) else content
@@ -39,7 +39,7 @@ def write_atomically(path, content: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
-        raise InputError(f"cannot write {path} ({len(content)} bytes): {error.strerror}; nothing was left behind: "
+        raise InputError(f"cannot write {path} ({len(content)} bytes): {error.strerror}; no partial file remains: "
                          "free space, or choose another place") from None
 
 

@@ -275,7 +275,7 @@ def _check_run(built: dict) -> list[Check]:
     if "soapgap" in " ".join(lines[lines.index("Pair styles:") :] if "Pair styles:" in lines else []).split():
         return [*checks, Check("pair style", True, "lmp knows pair_style soapgap")]
     said = next((line for line in lines if line.startswith(("soapgap:", "Open of file"))), "lmp does not know it")
-    return [*checks, Check("pair style", False, said, "see the checks above; if all are well, report this as a defect")]
+    return [*checks, Check("pair style", False, said, "see the checks above; if all passed, report this as a defect")]
 
 
 def _run(command: list[str], script: str | None = None) -> tuple[int, str]:

@@ -172,7 +172,7 @@ def contact_findings(table: FrameTable) -> Iterator[Finding]:
         radii = covalent_radii[a] + covalent_radii[b]
         overlapping = [k for d, k in entries if d < OVERLAP]
         if overlapping:
-            yield Finding("error", "overlap", f"{name}: atoms {distances[0]:.3g} A apart", f"nearer than {OVERLAP} A a fit "
+            yield Finding("error", "overlap", f"{name}: atoms {distances[0]:.3g} A apart", f"below {OVERLAP} A a fit "
                           "stops: an atom is there twice, or the cell or the units of the positions are wrong",
                           tuple(sorted(overlapping)), {"shortest_A": float(distances[0])})
         near = [k for d, k in entries if OVERLAP <= d < NEAR * radii]
@@ -182,7 +182,7 @@ def contact_findings(table: FrameTable) -> Iterator[Finding]:
             nearest = min(d for d, k in entries if k in set(large))
             yield Finding("warning", "close-contact", f"{name}: atoms {nearest:.3f} A apart ({nearest / radii:.2f} of the sum "
                           f"of covalent radii; the median of the shortest distances is {np.median(distances):.3f} A)",
-                          "a wrong position, cell or unit, unless such collisions are meant", tuple(large),
+                          "a wrong position, cell or unit, unless such collisions are intended", tuple(large),
                           {"shortest_A": float(nearest), "median_A": float(np.median(distances))})
 
 

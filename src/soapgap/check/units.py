@@ -99,7 +99,7 @@ def _judged(table: FrameTable, pairs: Pairs, what: str, faults: dict[str, float 
     elif whole.clear:
         yield _wrong(pairs, what, kind, whole.names, whole)
     else:
-        severity = "warning" if what == "virials" else "note"  # for equal positions the rule leaves no room for scatter
+        severity = "warning" if what == "virials" else "note"  # for equal positions the rule allows no scatter
         yield Finding(severity, f"{what}-unclear", f"{whole.n} pairs of {kind} frames do not settle the units of the {what} "
                       f"(E_2 - E_1 is {whole.ratio:.3g} times the work in the median, with a large scatter)",
                       "different conventions in one set, energies too noisy, or frames too far from each other",
@@ -149,7 +149,7 @@ def _plausible(table: FrameTable) -> Iterator[Finding]:
                                           ("pressure falls with volume", modulus > 0.0),
                                           (f"energies follow them (slope {slope:.2f})", slope > 0.0)) if there]
         checked = modulus > 0.0 or slope > 0.0
-        yield Finding("note", "virials-plausible", "virials not checked against energies alone, for want of strained pairs"
+        yield Finding("note", "virials-plausible", "virials not compared with energies: too few strained pairs"
                       + (f"; by plausibility: {', '.join(known)}" if known else ""),
                       "sign and unit are plausible" if checked else "the sign is not checked", values=values)
 

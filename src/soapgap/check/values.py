@@ -69,18 +69,18 @@ def _absent(table: FrameTable, quantity: str) -> Iterator[Finding]:
                           f"data.{QUANTITIES[quantity][0]} in fit.toml", tuple(lacking), {"other_names": sorted(others)})
         elif quantity != "virial":
             yield Finding("error" if quantity == "energy" else "warning", f"{quantity}-missing", f"no frame has {wanted}",
-                          f'add it, or give data.{QUANTITIES[quantity][0]} in fit.toml ("" if it shall not be read)',
+                          f'add it, or give data.{QUANTITIES[quantity][0]} in fit.toml ("" not to read it)',
                           tuple(lacking))
         return
     if others:
         frames = sorted({k for found in others.values() for k in found})
         yield Finding("error", f"{quantity}-mixed-keys", f"{wanted} in {plural(total - len(lacking), 'frame')}, but {offered} "
-                      "that lack it", f"their {quantity} would be passed over in silence; use one name in all frames",
+                      "that lack it", f"their {quantity} would be skipped without a message; use one name in all frames",
                       tuple(frames), {"other_names": sorted(others)})
     else:
         severity = "warning" if quantity == "energy" else "note"
         yield Finding(severity, f"{quantity}-missing", f"{len(lacking)} of {total} frames have no {quantity} ({wanted})",
-                      "a fit takes what is there; see that this is meant", tuple(lacking))
+                      "a fit takes what is there; check that this is intended", tuple(lacking))
 
 
 def _rare_species(table: FrameTable) -> Iterator[Finding]:

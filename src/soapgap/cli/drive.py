@@ -30,13 +30,13 @@ def drive(
     ] = "/tmp/ipi_",
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds during which connecting is tried again.")] = 60.0,
     reconnect: Annotated[
-        bool, typer.Option("--reconnect", help="Wait for i-PI again when it has gone without saying EXIT.")
+        bool, typer.Option("--reconnect", help="Wait for i-PI again when it has closed the connection without EXIT.")
     ] = False,
     respawn: Annotated[
         int, typer.Option(min=0, help="How often the computing process is started again if it dies.")
     ] = 0,
     clients: Annotated[
-        int, typer.Option(min=1, help="Connections to i-PI, each with a computing process; i-PI deals out the beads.")
+        int, typer.Option(min=1, help="Connections to i-PI, each with a computing process; i-PI distributes the beads.")
     ] = 1,
     threads: Annotated[
         int | None,
@@ -55,7 +55,7 @@ def drive(
     ] = None,
     extras: Annotated[
         str | None,
-        typer.Option(help="What to tell i-PI as JSON extras: atom_energies; several with commas.", show_default="nothing"),
+        typer.Option(help="JSON extras to send to i-PI: atom_energies; several with commas.", show_default="nothing"),
     ] = None,
     on_nan: Annotated[
         str, typer.Option(help="With a result that is not finite: exit (leave i-PI), or dump (write the frame, send it).")
@@ -64,7 +64,7 @@ def drive(
         float | None, typer.Option(help="A larger force, eV/Angstrom, counts as not finite.", show_default="no limit")
     ] = None,
     log: Annotated[Path | None, typer.Option(help="Append all messages to this file.", show_default=False)] = None,
-    every: Annotated[int, typer.Option(min=0, help="A line each so many frames (0: none).")] = 100,
+    every: Annotated[int, typer.Option(min=0, help="Print a line every N frames (0: none).")] = 100,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     dump: Annotated[Path, typer.Option(help="Where a frame that cannot be computed is written.")] = Path(
         "soapgap-bad-frame.xyz"

@@ -14,8 +14,8 @@ from soapgap.errors import SoapGAPError
 def fit(
     config: Annotated[Path, typer.Argument(help="Configuration, a TOML file; docs/training.md explains its keys.")],
     threads: Annotated[int | None, typer.Option(help="Threads; default OMP_NUM_THREADS or all cores (1 per MPI rank).")] = None,
-    memory: Annotated[str | None, typer.Option(help="What the fit may use on this machine: 4GB, 500MB.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the interrupted fit in MODEL.fit, or fail (by default it "
+    memory: Annotated[str | None, typer.Option(help="Memory that the fit may use on this machine: 4GB, 500MB.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted fit in MODEL.fit, or fail (by default it "
                                          "is used if it is there).")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Ignore an interrupted fit in MODEL.fit.")] = False,
     report: Annotated[bool, typer.Option(help="Write MODEL.report.html: errors, settings, checks of the model.")] = True,

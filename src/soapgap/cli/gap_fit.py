@@ -18,8 +18,8 @@ def gap_fit(
                                                "them.")],
     toml: Annotated[Path | None, typer.Option(help="Write the same fit as a fit.toml and stop.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; default OMP_NUM_THREADS or all cores (1 per MPI rank).")] = None,
-    memory: Annotated[str | None, typer.Option(help="What the fit may use on this machine: 4GB, 500MB.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the interrupted fit beside the model, or fail.")] = False,
+    memory: Annotated[str | None, typer.Option(help="Memory that the fit may use on this machine: 4GB, 500MB.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted fit beside the model, or fail.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Ignore an interrupted fit.")] = False,
 ) -> None:
     """Fit as gap_fit does, with its own command line or config_file: a potential of QUIP and a model file."""

@@ -52,7 +52,7 @@ def _version(wanted: bool):
 
 @app.callback()
 def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
-                                                help="Print the version and leave.")] = False):
+                                                help="Print the version and exit.")] = False):
     pass
 
 

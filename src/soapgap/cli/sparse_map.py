@@ -10,7 +10,7 @@ import typer
 
 def sparse_map(
     model: Annotated[Path, typer.Argument(help="Model file.")],
-    data: Annotated[list[Path], typer.Argument(help="Structures in any format that ASE reads, as a rule the training data.")],
+    data: Annotated[list[Path], typer.Argument(help="Structures in any format that ASE reads, usually the training data.")],
     output: Annotated[Path, typer.Option(help="Picture (.png) or data set for chemiscope.org (.json) to write.")],
     most: Annotated[int, typer.Option(help="Environments on a map; more are drawn at random.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,

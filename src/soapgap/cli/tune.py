@@ -14,7 +14,7 @@ def tune(
     output: Annotated[str, typer.Option(help="Name of the configuration with the best values, beside CONFIG.")] = "tuned.toml",
     threads: Annotated[int | None, typer.Option(help="Threads; default OMP_NUM_THREADS or all cores.")] = None,
     final: Annotated[bool, typer.Option("--final", help="Then fit the best settings; evaluate the test data, once.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="With --final: evaluate test data that have been evaluated.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="With --final: evaluate the test data again.")] = False,
 ) -> None:
     """Tune sigmas, deltas and other settings of a fit by cross-validation or likelihood, on training data alone."""
     from soapgap.tune.run import tune as run

@@ -1,4 +1,4 @@
-"""What a fit is told: the schema of `fit.toml`.
+"""What a user asks of a fit: the schema of `fit.toml`.
 
 The words are GAP's own (`n_max`, `atom_sigma`, `zeta`, `delta`, `n_sparse`, `default_sigma`, ...); docs/training.md
 explains every key. Nothing is ignored: an unknown key is an error that names the nearest right one.

@@ -40,7 +40,7 @@ def _potential(value: Any) -> dict[str, Any]:
         raise wrong(f'kind: got {value["kind"]!r}, expected "lammps", "ase" or "file"')
     for key in ("files", "kind_version"):
         if key in value:
-            raise wrong(f"{key}: unknown key; it is found out and not given")
+            raise wrong(f"{key}: unknown key; soapgap determines it itself")
     try:
         potential_from_json(value)
     except InputError as error:

@@ -61,6 +61,6 @@ class DataConfig(Section):
     def _check_test(self) -> DataConfig:
         for entry in as_files(self.test or ()):
             if "weight" in entry.model_fields_set:
-                raise wrong(f"the weight {entry.weight:g} of the test file {entry.file!r} means nothing, because test data "
+                raise wrong(f"the weight {entry.weight:g} of the test file {entry.file!r} has no effect, because test data "
                              "are not fitted: remove it")
         return self

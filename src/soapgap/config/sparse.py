@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 
 from soapgap.config.base import is_number, wrong
 
-#: Methods that are told the points, and need no number of them.
+#: Methods that get the points from a file or take all, and need no number of them.
 FROM_FILE = ("file", "index_file")
 WITHOUT_NUMBER = (*FROM_FILE, "all")
 
@@ -83,15 +83,15 @@ def check_sparse(term):
         raise wrong("n_sparse and config_type_n_sparse are both given; expected one of them: a number for all the data, or "
                     "one for each config type")
     if method in WITHOUT_NUMBER and counts:
-        raise wrong(f'{counts[0]} is of no use with sparse_method = "{method}": remove it')
+        raise wrong(f'{counts[0]} has no effect with sparse_method = "{method}": remove it')
     if method not in WITHOUT_NUMBER and not counts:
         raise wrong(f'n_sparse is missing: sparse_method = "{method}" needs the number of sparse points')
     if method == "grid" and counts != ["n_sparse"]:
-        raise wrong('config_type_n_sparse is of no use with sparse_method = "grid", which takes no points from the data; '
+        raise wrong('config_type_n_sparse has no effect with sparse_method = "grid", which takes no points from the data; '
                     'choose another method such as "uniform"')
     if (method in FROM_FILE) != (term.sparse_file is not None):
         raise wrong(f'sparse_method = "{method}" needs a sparse_file' if method in FROM_FILE else
-                    f'sparse_file is of no use with sparse_method = "{method}"; expected "file" or "index_file"')
+                    f'sparse_file has no effect with sparse_method = "{method}"; expected "file" or "index_file"')
     return term
 
 

@@ -102,7 +102,7 @@ def check_silicon(atoms):
         raise InputError(f"the Stillinger-Weber reference knows Si only, got {', '.join(others)}")
     if not atoms.pbc.all() or atoms.cell.volume <= 0 or np.linalg.det(atoms.cell.array) < 0:
         raise InputError(
-            f"the Stillinger-Weber reference wants a right-handed cell that is periodic in all directions, got "
+            f"the Stillinger-Weber reference needs a right-handed cell that is periodic in all directions, got "
             f"pbc {atoms.pbc.tolist()}, cell {atoms.cell.tolist()}; add vacuum and set pbc=True"
         )
 

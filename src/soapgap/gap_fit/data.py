@@ -141,7 +141,7 @@ def _notes(names: dict[str, str], section: dict[str, Any], found: Survey) -> lis
     for what, key, there in (("energy", "energy_key", found.keys), ("force", "forces_key", found.columns)):
         if not section[key]:
             offer = ", ".join(sorted(name for name in there if name not in ("species", "pos", "Lattice", "pbc"))) or "none"
-            notes.append(f"no frame has {names[what]!r} ({what}_parameter_name): as in gap_fit, the fit goes on without; names "
+            notes.append(f"no frame has {names[what]!r} ({what}_parameter_name): as in gap_fit, it is not fitted; names "
                          f"that exist: {offer}")
     if found.integer_energies:
         notes.append(f"{found.integer_energies} frames have an energy written as an integer: it is read; gap_fit takes it as "

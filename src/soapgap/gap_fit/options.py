@@ -220,7 +220,7 @@ def _soap_keys() -> tuple[Option, ...]:
 
 
 def _pair_keys() -> tuple[Option, ...]:
-    residues = "atoms are not told apart by residue"
+    residues = "atoms are not distinguished by residue"
     return (
         Option("distance_2b", "logical"),
         Option("Z1", "integer", 0),

@@ -68,7 +68,7 @@ def sparse_points(values: Values, table: dict[str, Any], shape: str,
         raise InputError(f"{values.where}sparse_method={method}: gap_fit has no such method; expected one of "
                          f"{', '.join(SPARSE_METHODS)}")
     if method not in METHODS[shape]:
-        raise InputError(f"{values.where}sparse_method={method} is not there for {table['kind']}; expected one of "
+        raise InputError(f"{values.where}sparse_method={method} is not available for {table['kind']}; expected one of "
                          f"{', '.join(METHODS[shape])}")
     table["sparse_method"] = METHODS[shape][method]
     file, n_sparse = values["sparse_file"], values["n_sparse"]
@@ -86,7 +86,7 @@ def sparse_points(values: Values, table: dict[str, Any], shape: str,
         _check_number(values, file, n_sparse, _n_numbers(table, shape, n_species) if method == "file" else 1)
         return None, file
     if file is not None:
-        raise InputError(f"{values.where}sparse_file is of no use with sparse_method={method}; expected file or index_file")
+        raise InputError(f"{values.where}sparse_file has no effect with sparse_method={method}; expected file or index_file")
     if n_sparse is None and of_types is None:
         raise InputError(f"{values.where}n_sparse or config_type_n_sparse is missing")
     return None if method == "none" else of_types or n_sparse, None

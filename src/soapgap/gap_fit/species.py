@@ -90,7 +90,7 @@ def _check_channels(values: Values, species: Sequence[str]) -> None:
     if (any_element and len(species) > 1) or (not any_element and sorted(given) != expected):
         got, wanted = (" ".join(map(str, numbers)) for numbers in (given, expected))
         raise InputError(f"{values.where}species_Z={{{got}}}, expected {{{wanted}}}: "
-                         "all elements of the data are seen as neighbours, each apart")
+                         "all elements of the data are seen as neighbours, each separately")
     n = values["n_species"]
     if n is not None and n != len(species):
         raise InputError(f"{values.where}n_species={n}, but the data have {len(species)} elements")

@@ -202,7 +202,7 @@ def _twice(group: list[_String]) -> None:
     named = [string.choices[0] for string in group]
     again = [string for k, string in enumerate(group) if string.choices[0] in named[:k]]
     if again and not group[0].expanded:
-        raise InputError(f"{again[0].where}this kernel is there already, with the same settings")
+        raise InputError(f"{again[0].where}this kernel is given already, with the same settings")
 
 
 def _numbers(string: _String) -> dict[str, Any]:

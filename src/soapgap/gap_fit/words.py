@@ -220,7 +220,7 @@ def _descriptor(text: str, where: str, bare: bool) -> DescriptorString:
     known, texts, lost = DESCRIPTORS[kind], {}, []
     for written, value in pairs:
         option = known.find(written, f"key of {kind} ({where})",
-                            "; gap_fit reads over what it does not know, so remove it if that was what you wanted")
+                            "; gap_fit ignores what it does not know, so remove it if you meant that")
         inner = _unwrapped(value)
         if bare and inner == value and len(value.split()) > 1:
             lost.append(option.name)

@@ -102,7 +102,7 @@ class Client:
                 self.log.warning(f"{error}. Starting it again")
                 self._counts.append((0, 0.0))
                 self.compute.start()
-                before = "the computing process is there again"
+                before = "the computing process runs again"
             except LostConnection as error:
                 if not self.reconnect or self.stop():
                     raise

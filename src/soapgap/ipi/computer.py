@@ -1,4 +1,4 @@
-"""From a frame of i-PI to an answer: units, checks, the evaluation itself, and what else is told."""
+"""From a frame of i-PI to an answer: units, checks, the evaluation itself, and extras."""
 
 import os
 import time
@@ -32,7 +32,7 @@ class Settings:
 
     def __post_init__(self):
         if self.on_nan not in ("exit", "dump"):
-            raise InputError(f"got on_nan '{self.on_nan}'; expected exit (leave i-PI) or dump (write the frame and go on)")
+            raise InputError(f"got on_nan '{self.on_nan}'; expected exit (leave i-PI) or dump (write the frame and continue)")
         if self.max_force is not None and not self.max_force > 0.0:
             raise InputError(f"got max_force {self.max_force}; expected a force above 0, in eV/Angstrom")
         for name in self.extras:
@@ -77,7 +77,7 @@ class FrameComputer:
             atoms = ase.Atoms(atoms.numbers, atoms.positions)
         result = self._evaluate([atoms])[0]
         if result.virial is None:
-            raise InputError("an external potential of the model gives no stress, and i-PI wants the virial of every frame; "
+            raise InputError("an external potential of the model gives no stress, and i-PI needs the virial of every frame; "
                              "use a calculator that gives it")
         if not _finite(result):
             raise InputError(
@@ -161,7 +161,7 @@ class FrameComputer:
             raise InputError(f"{what}{self._dump(atoms)}. Nothing was sent to i-PI. Look for atoms on top of each other; a "
                              "shorter time step may help")
         if self._dumped < MAX_DUMPS:
-            last = "; this is the last one that is told" if self._dumped == MAX_DUMPS - 1 else ""
+            last = "; this is the last one that is reported" if self._dumped == MAX_DUMPS - 1 else ""
             self.say("warning", f"{what}{self._dump(atoms)}. It was sent to i-PI as it is{last}")
 
     def _dump(self, atoms) -> str:

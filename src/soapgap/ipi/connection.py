@@ -50,7 +50,7 @@ class Connection:
         return self.sock.fileno()
 
     def header(self, stop: Callable[[], bool] | None = None) -> str:
-        """Waits, for ever if need be, for the next header and returns it stripped.
+        """Waits, without a limit, for the next header and returns it stripped.
 
         Returns `CLOSED` if the server closed the connection between messages, or was killed, and `STOPPED` if `stop()`
         became true while nothing had arrived.

@@ -2,7 +2,7 @@
 
 The order matters. A client that is connected but silent freezes i-PI's whole server, so everything slow or doubtful
 (reading the model, matching species, a first evaluation) happens before the connection is made; and a client that
-vanishes with unread bytes can hang i-PI for ever, so every way out passes `Connection.leave`, and what may crash runs in
+vanishes with unread bytes can hang i-PI, so every way out passes `Connection.leave`, and what may crash runs in
 a process of its own (`soapgap.ipi.supervise`).
 """
 

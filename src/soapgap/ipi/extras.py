@@ -47,7 +47,7 @@ def pack(parts: Iterable[dict]) -> bytes:
             raise InputError(f"two extras give the same key, {', '.join(sorted(taken))}; choose one of them")
         together |= part
     if RESERVED in together:
-        raise InputError(f"an extra has the key '{RESERVED}', which i-PI keeps for itself; use another")
+        raise InputError(f"an extra has the key '{RESERVED}', which i-PI reserves; use another")
     return json.dumps(together, default=_plain).encode()
 
 
@@ -59,7 +59,7 @@ def _plain(value):
 
 def _atom_energies(result) -> dict:
     if result.energies is None:
-        raise InputError("the extra 'atom_energies' is not to be had: an external potential of the model does not tell the "
+        raise InputError("the extra 'atom_energies' is not available: an external potential of the model does not give the "
                          "energies of the atoms")
     return {"atom_energies": result.energies / Hartree}
 
@@ -67,7 +67,7 @@ def _atom_energies(result) -> dict:
 def _of_result(result) -> dict:
     offered = getattr(result, "extras", None)
     if not offered:
-        raise InputError("the extra 'result' is not to be had: what this potential computes has no extras of its own")
+        raise InputError("the extra 'result' is not available: what this potential computes has no extras of its own")
     return dict(offered)
 
 

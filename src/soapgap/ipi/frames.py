@@ -1,4 +1,4 @@
-"""Structures at the door of the i-PI driver: reading the one that names the species, checking the first frame."""
+"""Structures that come into the i-PI driver: reading the one that names the species, checking the first frame."""
 
 import re
 from itertools import groupby

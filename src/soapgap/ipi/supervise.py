@@ -1,7 +1,7 @@
 """Compute, seen from the process that the user has started.
 
 If a program dies between POSDATA and its answer, its socket closes with a GETFORCE unread, i-PI 3.3 gets "connection
-reset" and hangs for ever. So the arithmetic, which may crash, run out of memory or be killed, runs in another process
+reset" and hangs. So the arithmetic, which may crash, run out of memory or be killed, runs in another process
 (`soapgap.ipi.worker`). It answers i-PI itself, which saves a hop in every frame; but this process holds the same connection
 open. If the other one dies, the system closes nothing, and this one reads what is unread and closes in good order.
 """
@@ -188,7 +188,7 @@ class SeparateCompute:
 
 def _ending(status: int) -> str:
     if status == -signal.SIGKILL:
-        return "was killed (SIGKILL: by hand, or by the system for want of memory)"
+        return "was killed (SIGKILL: by hand, or by the system because memory was short)"
     if status < 0:
         with contextlib.suppress(ValueError):
             return f"crashed ({signal.Signals(-status).name})"

@@ -38,7 +38,7 @@ CHEAP = 0.01  # unless an answer takes so long that a message costs nothing besi
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told once.
+    """What a worker gets once, at its start.
 
     Attributes
     ----------

@@ -150,7 +150,7 @@ class _Tensors:
     def _add(self, name, array):
         if not np.isfinite(array).all():
             raise InputError(f"the model's array {name} holds a number that is not finite; expected finite numbers: "
-                             "was the fit's input sound?")
+                             "was the input of the fit correct?")
         for known, other in self._tensors.items():  # terms of several centre species share one radial table
             if other.shape == array.shape and np.array_equal(other, array) and array.size > 1000:
                 return known

@@ -70,7 +70,7 @@ def to_try(kept: list) -> list:
 def outgrown(distances: Sequence[float], skin: float) -> int | None:
     """The list, if any, that a structure used until it needed a new one.
 
-    Without this the outgrown lists of all beads would be tried in vain for each bead at every step.
+    Without this the outgrown lists of all beads would be tried for each bead at every step.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class _KeptList:
 
 
 class NeighbourCache:
-    """Neighbour lists with a skin, made anew only when they must be.
+    """Neighbour lists with a skin, made again only when necessary.
 
     A list stays complete until some atom has moved by about skin/2 since it was made; a change of the cell that moves all
     atoms along takes its part of the skin, lattice vectors do not count. Several lists serve several replicas of a structure,

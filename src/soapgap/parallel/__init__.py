@@ -10,7 +10,7 @@ __all__ = ["ParallelPotential"]
 
 
 def __getattr__(name):
-    # On first use: hosts import this room for the one case in which they run on several ranks.
+    # On first use: hosts import this package for the one case in which they run on several ranks.
     if name in __all__:
         return getattr(import_module("soapgap.parallel.potential"), name)
     raise AttributeError(f"module 'soapgap.parallel' has no attribute {name!r}")

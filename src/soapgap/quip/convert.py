@@ -11,7 +11,7 @@ __all__ = ["convert"]
 
 
 def convert(source, output, species=None, label=None, exact: bool = False) -> Model:
-    """Make a model file from a GAP potential of QUIP, or the other way round; what is what, the names' endings say.
+    """Make a model file from a GAP potential of QUIP, or the other way round; the endings of the names say which.
 
     Parameters
     ----------

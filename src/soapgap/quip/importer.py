@@ -115,7 +115,7 @@ def _elements(parts, layouts, species):
                          "give all of the potential's elements")
     extra = [s for s in species if atomic_numbers[s] not in named]
     if extra and not open_ended:
-        raise InputError(f"the potential says nothing of {', '.join(extra)}; it knows "
+        raise InputError(f"the potential does not contain {', '.join(extra)}; it has "
                          f"{', '.join(chemical_symbols[z] for z in sorted(named))}")
     return sorted(species, key=atomic_numbers.get)
 

@@ -69,7 +69,7 @@ class TurboSoap:
     contraction : (int, int) or None
         (nu_R, nu_S) of a compress_mode "nu_R_nu_S", which is left to the caller.
     warnings : tuple of str
-        What a user should be told.
+        What a user should know.
     """
 
     n_max: int

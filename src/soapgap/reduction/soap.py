@@ -38,7 +38,7 @@ DEFAULT_TOLERANCE = 1e-9  # eV/Angstrom
 DEFAULT_TRIPLET_TOLERANCE = 1e-5  # eV/Angstrom
 
 #: Shares of the tolerance: what the estimate may use up at first, and what forces on the probes may change by. Neither sparse
-#: points nor probes are the structures of a user, so both leave room.
+#: points nor probes are the structures of a user, so both leave a margin.
 _SHARE, _MEASURED_SHARE, _TRIPLET_SHARE = 0.1, 0.3, 0.1
 #: Each try takes the square root of a tenth of the budget of the one before. Data of one kind (a single molecule) leave small
 #: directions in which other structures reach far, and need many.

@@ -1,4 +1,4 @@
-"""What a search is told: the schema of the settings of `soapgap tune`, a TOML file beside `fit.toml`."""
+"""What a user asks of a search: the schema of the settings of `soapgap tune`, a TOML file beside `fit.toml`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ __all__ = ["run_ipi"]
 
 
 def __getattr__(name):
-    # On first use: the command line imports this room for its options.
+    # On first use: the command line imports this package for its options.
     if name == "run_ipi":
         from soapgap.ipi.launch.run import run_ipi
 

@@ -95,7 +95,7 @@ def soft_exit_reason(log_lines: list[str]) -> tuple[bool, str]:
             break
     text = "\n".join(log_lines)
     if "EXIT file detected" in text:
-        return True, "the file EXIT told i-PI to end"
+        return True, "the file EXIT asked i-PI to end"
     if "Wall clock time expired" in text or "Maximum wallclock time elapsed" in text:
         return True, "<total_time> of the input is over"
     # A quiet i-PI does not say more; motions that end by themselves (optimisers) report success.

@@ -129,7 +129,7 @@ def choose_socket(run: IPIInput, name: str | None = None) -> SocketForceField | 
     if "ffmpi" in run.others:
         raise InputError(f"{run.path} has <ffmpi>, whose drivers are started by mpiexec. Use <ffsocket mode=\"unix\">")
     if not run.others:
-        raise InputError(f"{run.path} has no <ffsocket> (nor any other force field): i-PI would have nobody to ask for "
+        raise InputError(f"{run.path} has no <ffsocket> (nor any other force field): i-PI would have nothing to ask for "
                          'forces. Add <ffsocket name="soapgap" mode="unix"> <address>soapgap</address> </ffsocket>')
     return None
 

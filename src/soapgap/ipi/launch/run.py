@@ -33,7 +33,7 @@ GRACE = 30.0  # seconds that i-PI may take to end after it has dismissed its dri
 PATIENCE = 60.0  # seconds that i-PI may take to write RESTART and end when it is asked to
 LEAVE = 5.0  # seconds that drivers may take to leave by themselves, and again when they are asked to
 DONE = "all steps are done"
-BROKEN = ("a thread of i-PI has broken down (see its log), and it would wait for ever. If a driver was killed in the middle "
+BROKEN = ("a thread of i-PI has broken down (see its log), and it would wait without end. If a driver was killed in the middle "
           "of a frame: <consolidate_messages>False</consolidate_messages> in <ffsocket> lets i-PI survive that")
 
 

@@ -121,7 +121,7 @@ def _free_path(path: str) -> str | None:
             sock.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
-            return f"removed the socket file {path}: nobody listens there, a killed i-PI had left it"
+            return f"removed the socket file {path}: no program listens there, a killed i-PI had left it"
         except OSError as error:
             raise InputError(f"{path} exists, and it cannot be seen whether another i-PI listens there: "
                              f"{error.strerror or error}. Remove it, or change <address>") from error

@@ -340,7 +340,7 @@ def _settle_batch(s: InputSettings, n_beads: int) -> int:
         raise InputError(f"got batches of {s.batch} structures; expected at most the number of beads, {n_beads}")
     if s.mode == "ffdirect" and n_beads % s.batch:
         raise InputError(f"got batches of {s.batch} structures for {n_beads} beads; expected a divisor (i-PI's ffdirect would "
-                         "wait for ever for the rest of the last batch)")
+                         "wait without end for the rest of the last batch)")
     return s.batch
 
 

@@ -81,7 +81,7 @@ def input_text(plan: Plan) -> str:
     """The whole input file."""
     parts = [
         comment(" ".join(plan.title)),
-        comment("To run it, in this folder (the next lines are passed over by i-PI):"),
+        comment("To run it, in this folder (i-PI ignores the next lines):"),
         _commands(plan.commands),
         '<simulation verbosity="medium">',
         _nested(_output(plan), f"<total_steps>{plan.n_steps}</total_steps>", _seed(plan), _forcefield(plan), _system(plan)),
@@ -122,7 +122,7 @@ def _output(plan: Plan) -> str:
             "</properties>",
             _positions(plan),
             _velocities(plan),
-            comment(f"i-pi {plan.kind}.checkpoint goes on from there, and i-pi RESTART from where a run was ended."),
+            comment(f"i-pi {plan.kind}.checkpoint continues from there, and i-pi RESTART from where a run was ended."),
             '<checkpoint stride="1000" filename="checkpoint" overwrite="True"/>',
         ),
         "</output>",
@@ -135,7 +135,7 @@ def _positions(plan: Plan) -> str:
     if plan.n_beads == 1:
         return start + 'filename="pos">positions</trajectory>'
     return "\n".join([
-        comment('One bead stands for all in averages over positions; without bead="0" each bead gets a file.'),
+        comment('One bead represents all in averages over positions; without bead="0" each bead gets a file.'),
         start + 'filename="pos" bead="0">positions</trajectory>',
         start + 'filename="centroid">x_centroid</trajectory>',
     ])
@@ -191,7 +191,7 @@ def _forcefield(plan: Plan) -> str:
             comment("Seconds of sleep before each frame is sent; i-PI's own default is 1e-4."),
             "<latency>1e-5</latency>",
             _consolidate(plan),
-            comment("Against a driver that is stuck: after so many seconds (take 20 times those of a frame) another one gets "
+            comment("Against a driver that is stuck: after this many seconds (take 20 times those of a frame) another one gets "
                     "the frame. Only with consolidate_messages True: otherwise i-PI 3.3 loses that frame. "
                     "<timeout>600</timeout>"),
             comment("For unattended runs: when a driver leaves, write RESTART and end, instead of waiting for the next one. "
@@ -213,17 +213,17 @@ def _address(plan: Plan) -> str:
 def _consolidate(plan: Plan) -> str:
     if plan.batch > 1:
         note = ("i-PI has batches only with consolidated messages. A driver ended by kill -9 in the middle of a frame may then "
-                "leave i-PI waiting for ever (an ordinary end, SIGTERM or a crash in the computation does not).")
+                "leave i-PI waiting without end (an ordinary end, SIGTERM or a crash in the computation does not).")
         return "\n".join([comment(note), "<consolidate_messages>True</consolidate_messages>"])
     note = ("False: i-PI survives a driver that is ended by kill -9 in the middle of a frame, and gives the frame to another. "
-            "With True it may wait for ever. It costs about 0.2 ms per frame.")
+            "With True it may wait without end. It costs about 0.2 ms per frame.")
     return "\n".join([comment(note), "<consolidate_messages>False</consolidate_messages>"])
 
 
 def _ffdirect(plan: Plan) -> str:
     notes = "soapgap computes within i-PI: no socket, no driver. The file is the one that soapgap ipi-pes-path prints."
     if plan.batch > 1:
-        notes += " The number of beads must be a multiple of batch_size, otherwise i-PI waits for ever."
+        notes += " The number of beads must be a multiple of batch_size, otherwise i-PI waits without end."
     lines = [
         comment(notes),
         '<ffdirect name="soapgap" pbc="false">',
@@ -261,9 +261,9 @@ def _initialize(plan: Plan) -> str:
         notes.append("Velocities are drawn from the Maxwell distribution. Where the structure is at rest in a minimum, about "
                      "half of that temperature is left after a few vibrations.")
     if plan.kind == "rpmd":
-        notes.append('All beads begin at the same place, which is no thermal ring polymer. For results, sample with kind pimd '
+        notes.append('All beads begin at the same place, not as a thermal ring polymer. For results, sample with kind pimd '
                      'first (same structure and number of beads) and take its checkpoint, positions and cell, in place of the '
-                     'file: <file mode="chk">pimd.checkpoint</file>. Velocities are drawn anew. Repeat with many checkpoints.')
+                     'file: <file mode="chk">pimd.checkpoint</file>. Velocities are drawn again. Repeat with many checkpoints.')
     lines = [
         f'<initialize nbeads="{plan.n_beads}">',
         _nested(
@@ -292,7 +292,7 @@ def _motion(plan: Plan) -> str:
 
 
 THERMOSTATS = {
-    "langevin": "Langevin friction on every atom: sampling is sure, diffusion is slowed down. For dynamics: mode=\"svr\".",
+    "langevin": "Langevin friction on every atom: sampling is reliable, diffusion is slower. For dynamics: mode=\"svr\".",
     "svr": "Stochastic velocity rescaling acts on the total kinetic energy only and hardly disturbs the dynamics. A cold start "
            "or a harmonic crystal is brought to equilibrium better by mode=\"langevin\".",
     "pile_l": "Langevin friction on the normal modes of the ring polymers; tau is that of the centroids. Liquids diffuse "

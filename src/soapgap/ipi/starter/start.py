@@ -93,7 +93,7 @@ def standard_setting(atoms: ase.Atoms) -> tuple[ase.Atoms, list[str]]:
         signs = np.sign(np.diag(triangle))
         rotation, cell = rotation * signs, np.tril((signs[:, None] * triangle).T)
         positions = positions @ rotation
-        notes.append("the structure was rotated: i-PI wants the first lattice vector along x and the second in the xy plane")
+        notes.append("the structure was rotated: i-PI needs the first lattice vector along x and the second in the xy plane")
     result = ase.Atoms(atoms.numbers, positions, cell=cell, pbc=atoms.pbc)
     if "mass" in atoms.arrays and not atoms.has("masses"):
         result.set_masses(atoms.arrays["mass"])

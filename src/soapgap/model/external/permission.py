@@ -62,6 +62,6 @@ def require_permission(potential: Potential, allow: bool) -> None:
     named = [word.strip() for word in os.environ.get(VARIABLE, "").split(",")]
     if harmless or allow or "all" in named or name in named or _key(potential) in _trusted:
         return
-    raise InputError(f"the model wants to run code of {name} ({potential.label}); if you trust the model file, allow it: "
+    raise InputError(f"the model needs to run code of {name} ({potential.label}); if you trust the model file, allow it: "
                      f"allow_external=True in Python, --allow-external on the command line, or {VARIABLE}={name} in the "
                      "environment")
