@@ -15,9 +15,11 @@ def describe(errors: Iterable[Mapping[str, Any]], known: Mapping[str, tuple[str,
 
     Parameters
     ----------
-    errors : the list that pydantic's `ValidationError.errors()` gives
-    known : the keys of each section: "" for the top, "data", "data.train" (a file as a table), "baseline",
-        "baseline.pairs", "terms:<kind>"
+    errors : iterable of mapping of str to object
+        The list that pydantic's `ValidationError.errors()` gives.
+    known : mapping of str to tuple of str
+        The keys of each section: "" for the top, "data", "data.train" (a file as a table), "baseline", "baseline.pairs",
+        "terms:<kind>".
     """
     sentences = []
     for error in errors:

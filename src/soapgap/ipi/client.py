@@ -40,7 +40,9 @@ class Client:
     compute : callable
         ``compute(say)`` gives a `LocalCompute` or `SeparateCompute`.
     address : str or (str, int)
-    wait, reconnect, respawn
+    wait : float
+    reconnect : bool
+    respawn : int
         See `soapgap.ipi.drive`.
     log : Log
     stop : callable

@@ -61,9 +61,9 @@ def drive(
 
     Parameters
     ----------
-    model : path, `soapgap.model.model.Model`, or any object with ``compute(atoms)``
-        ``compute`` returns an object with `energy` (eV), `forces` [N, 3] (eV/Angstrom) and `virial` [3, 3]
-        (-dE/dstrain, eV). If there is a ``compute_batch(list of atoms)``, it is given the frames of a batch.
+    model : path, Model or object
+        An object must have ``compute(atoms)``, which returns an object with `energy` (eV), `forces` [N, 3] (eV/Angstrom) and
+        `virial` [3, 3] (-dE/dstrain, eV). If it has a ``compute_batch(list of atoms)``, that gets the frames of a batch.
     structure : path or ase.Atoms
         Names the species, their order, and the periodic directions: i-PI sends none of these. Of a file, the first
         frame.
@@ -95,10 +95,11 @@ def drive(
         With a result that is not finite: leave i-PI, or write the frame and send the result all the same.
     max_force : float, optional
         eV/Angstrom; a larger force counts as not finite.
-    log, quiet
+    log : path, optional
+    quiet : bool
         As for `soapgap.ipi.log.Log`.
     every : int
-        A line of progress each so many frames; 0: none.
+        A line of progress every N frames; 0: none.
     dump : path
         Where a frame that could not be computed is written, as extended XYZ.
     allow_external : bool
@@ -108,7 +109,7 @@ def drive(
         other objects (which then must be picklable) no.
     check : bool
         Only make ready, evaluate the structure and return.
-    pipe : multiprocessing Connection, optional
+    pipe : multiprocessing.connection.Connection, optional
         To a computing process that exists already; for `soapgap.ipi.led`.
 
     Returns

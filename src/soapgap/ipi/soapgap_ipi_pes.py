@@ -31,10 +31,13 @@ class SoapGAPDriver:
 
     Parameters
     ----------
-    model : path of a model file
+    model : path
     structure : path
         Names the species, their order and the periodic directions.
-    threads, skin, pbc, extras, on_nan, max_force, dump, allow_external
+    threads : int, optional
+    skin, max_force : float
+    pbc, extras, on_nan, dump : str
+    allow_external : bool
         As for `soapgap.ipi.drive`; `extras` is a name, or several separated by spaces.
     **kwargs
         What i-PI itself adds (`verbosity`, `verbose`).

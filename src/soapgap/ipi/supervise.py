@@ -66,7 +66,7 @@ class SeparateCompute:
     job : Job
     say : callable
         ``say(kind, text)`` for what the process has to tell.
-    pipe : multiprocessing Connection, optional
+    pipe : multiprocessing.connection.Connection, optional
         To a process that exists already (`soapgap.ipi.led`); otherwise one is started.
     """
 

@@ -42,13 +42,16 @@ class Job:
 
     Attributes
     ----------
-    model : path, bytes of a model file, or an object with ``compute(atoms)`` that can be pickled
+    model : path, bytes or object
+        Bytes are those of a model file; an object must have ``compute(atoms)`` and be possible to pickle.
     atoms : ase.Atoms
     settings : Settings
-    threads, skin, allow_external
+    threads : int, optional
+    skin : float
+    allow_external : bool
         See `soapgap.ipi.drive`.
     every : int
-        A line of progress each so many frames; 0: none.
+        A line of progress every N frames; 0: none.
     """
 
     model: object

@@ -23,7 +23,8 @@ class SocketForceField:
 
     Attributes
     ----------
-    name, mode, address, port, batch_size
+    name, mode, address : str
+    port, batch_size : int
         As in i-PI's <ffsocket>; mode is "unix", "inet" or "shm".
     nested : bool
         Whether it is part of another force field. i-PI does not apply its option -S to those.
@@ -62,7 +63,7 @@ class IPIInput:
         i-PI's own limit of the wall clock, seconds; 0 for none.
     sockets_prefix : str
     n_replicas : int
-        Beads of all systems: the frames that may be computed at the same time. 0 if the input does not tell.
+        Beads of all systems: the frames that may be computed at the same time. 0 if the input does not say.
     properties : PropertiesFile or None
         The one written most often.
     """

@@ -61,7 +61,9 @@ class Child:
 
     Parameters
     ----------
-    command, folder, environment
+    command : list of str
+    folder : Path
+    environment : dict, optional
         As for `subprocess.Popen`.
     output, errors : Path
         Files to which standard output and standard error are appended.

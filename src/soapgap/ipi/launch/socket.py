@@ -37,7 +37,8 @@ def place_of(run: IPIInput, chosen: SocketForceField, private: str, wanted: str 
 
     Parameters
     ----------
-    run, chosen
+    run : IPIInput
+    chosen : SocketForceField
         The input, and its force field that the drivers serve.
     private : str
         A folder of this run alone. The socket goes there, so that two runs with one <address> do not meet, unless other
