@@ -41,7 +41,7 @@ def test_defaults_are_gap_s():
     soap, pair = config.terms
     assert (soap.cutoff_transition_width, soap.zeta, soap.delta, soap.radial_basis) == (0.5, 4.0, 1.0, "gto")
     assert (soap.sparse_method, soap.central_weight, pair.cutoff_transition_width) == ("cur", 1.0, 0.5)
-    assert (config.e0, config.sparse_jitter, config.sigma_per_atom) == ("isolated", 1e-8, True)
+    assert (config.e0, config.sparse_jitter, config.sigma_per_atom) == ("isolated", "auto", True)
     assert config.baseline.kind == "zbl"
     assert config.data.train == ("a.xyz",)
 
@@ -95,6 +95,7 @@ def test_sizes_of_a_basis_have_one_limit_and_one_message(name, low, high):
         (("e0",), "isolate", ["e0", "'isolate'", '"isolated"']),
         (("e0",), {"Si": "x"}, ["e0", "energies per species"]),
         (("sparse_jitter",), 0.0, ["sparse_jitter", "greater than 0"]),
+        (("sparse_jitter",), "automatic", ["sparse_jitter", "'automatic'", '"auto"', "greater than 0"]),
         (("seed",), -1, ["seed", "greater than or equal to 0"]),
         (("baseline",), {"pairs": {"Si-Si": {"inner": 2.0, "outer": 1.0}}}, ["baseline.pairs.Si-Si", "inner = 2"]),
         (("baseline",), {"pairs": {"Si-Si": {"iner": 2.0, "outer": 3.0}}}, ["Si-Si.iner", "did you mean 'inner'"]),

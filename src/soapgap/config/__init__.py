@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from soapgap.config.base import Positive, Section, is_number, wrong
 from soapgap.config.baseline import BaselineConfig, PairRadii
-from soapgap.config.data import DataConfig, DataFile
+from soapgap.config.data import EXPECTED_IF_NAMED, DataConfig, DataFile
 from soapgap.config.errors import describe
 from soapgap.config.terms import Angle3bConfig, Distance2bConfig, Distance3bConfig, SoapConfig, Term
 from soapgap.errors import InputError
@@ -39,6 +39,14 @@ def _e0(value: Any) -> str | dict[str, float]:
     raise wrong(f'expected "isolated", "fit", "average" or energies per species such as {{Si = -0.79}}, got {value!r}')
 
 
+def _jitter(value: Any) -> str | float:
+    if value == "auto":
+        return value
+    if is_number(value) and value > 0:
+        return float(value)
+    raise wrong(f'got {value!r}, expected "auto", or a number greater than 0 (eV^2)')
+
+
 def _terms(value: Any) -> Any:
     if not isinstance(value, (list, tuple)) or not value:
         raise wrong(f"expected at least one [[terms]] table, got {value!r}")
@@ -46,6 +54,7 @@ def _terms(value: Any) -> Any:
 
 
 Sigma = Annotated[tuple[float, ...], BeforeValidator(_sigma)]
+Jitter = Annotated[Literal["auto"] | float, BeforeValidator(_jitter)]
 E0 = Annotated[Literal["isolated", "fit", "average"] | dict[str, float], BeforeValidator(_e0)]
 
 
@@ -61,7 +70,7 @@ class FitConfig(Section):
     sigma_per_atom: bool = True
     local_energy_sigma: Annotated[float, Field(ge=0.0)] = 0.001
     hessian_delta: Positive = 0.01
-    sparse_jitter: Positive = 1e-8
+    sparse_jitter: Jitter = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     terms: Annotated[tuple[Term, ...], BeforeValidator(_terms), Field(strict=False)]
     baseline: BaselineConfig = Field(default_factory=BaselineConfig)
@@ -77,8 +86,34 @@ class FitConfig(Section):
         return max(term.cutoff for term in self.terms)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything that decides the numbers of the model, as plain JSON values (so without `output`)."""
-        return self.model_dump(mode="json", exclude={"output"})
+        """Everything that decides the numbers of the model, as plain JSON values (so without `output`).
+
+        With `output` it is the content of a `fit.toml` that asks for the same fit. Names of quantities that the data need not
+        have are in it only if they were given, since giving one says that the data have the quantity.
+
+        Returns
+        -------
+        dict
+        """
+        content = self.model_dump(mode="json", exclude={"output"}, exclude_none=True)
+        for key in EXPECTED_IF_NAMED:
+            if key not in self.data.model_fields_set:
+                del content["data"][key]
+        return content
+
+    def recorded(self, jitter: float) -> dict[str, Any]:
+        """What a model records of its fit: `as_json` with the jitter that was used.
+
+        Parameters
+        ----------
+        jitter : float
+            Added to the diagonal of K_mm, eV^2.
+
+        Returns
+        -------
+        dict
+        """
+        return self.as_json() | {"sparse_jitter": jitter}
 
 
 SECTIONS = {

@@ -10,6 +10,9 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from soapgap.config.base import Positive, Section, wrong
 
+#: Quantities that data need not have, unless the configuration names them.
+EXPECTED_IF_NAMED = ("virial_key", "stress_key", "local_energy_key", "hessian_key")
+
 
 def _files(value: Any) -> tuple[Any, ...]:
     items = value if isinstance(value, (list, tuple)) else [value]
@@ -60,7 +63,7 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _check_test(self) -> DataConfig:
         for entry in as_files(self.test or ()):
-            if "weight" in entry.model_fields_set:
+            if entry.weight != 1.0:
                 raise wrong(f"the weight {entry.weight:g} of the test file {entry.file!r} has no effect, because test data "
                              "are not fitted: remove it")
         return self

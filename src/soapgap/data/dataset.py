@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io import iread
 
-from soapgap.config.data import DataConfig, DataFile, as_files
+from soapgap.config.data import EXPECTED_IF_NAMED, DataConfig, DataFile, as_files
 from soapgap.data.lookup import curvatures, local_energies, lookup, numbers, overrides
 from soapgap.data.virials import as_tensor, check_signs
 from soapgap.data.xyz import refuse_hidden_frames
@@ -299,7 +299,7 @@ def _virial(frame: Atoms, keys: DataConfig, where: str) -> np.ndarray | None:
 
 def _require(structures: Sequence[Structure], keys: DataConfig, seen: _SeenKeys, name: str) -> None:
     """A quantity that the user expects and that no frame has is a misspelt name, not an empty set."""
-    asked = {"virial_key", "stress_key", "local_energy_key", "hessian_key"} & keys.model_fields_set
+    asked = keys.model_fields_set.intersection(EXPECTED_IF_NAMED)
     for setting in sorted({"energy_key", "forces_key"} | asked):
         have = seen.per_atom if setting in ("forces_key", "local_energy_key") else seen.per_frame
         key = getattr(keys, setting)

@@ -43,7 +43,7 @@ class Earlier:
     @property
     def jitter(self) -> float:
         """What the earlier fit added to the diagonal of K_mm (eV^2), on which its triangle depends."""
-        return self.state.facts["jitter"]
+        return self.state.facts["config"]["sparse_jitter"]
 
     @property
     def training_data(self) -> list[dict[str, Any]]:
@@ -90,9 +90,9 @@ def earlier_fit(model: Path, config: FitConfig) -> Earlier:
             raise InputError(f"{key} of this configuration is not that of {model.name}, and must be to add data: "
                              + _difference(old[key], new[key]))
     earlier = Earlier(state)
-    if "sparse_jitter" in config.model_fields_set and config.sparse_jitter != earlier.jitter:
+    if config.sparse_jitter not in ("auto", earlier.jitter):
         raise InputError(f"sparse_jitter = {config.sparse_jitter:g}, but {model.name} was fitted with {earlier.jitter:g}, "
-                         "which added data cannot change; leave it out")
+                         "which added data cannot change; leave it out, or give \"auto\"")
     return earlier
 
 

@@ -72,7 +72,7 @@ class GapModel:
     def __init__(self, terms: Sequence[Mapping[str, Any]], default_sigma: Sequence[float], *,
                  e0: str | Mapping[str, float] = "isolated", data: Mapping[str, str] | None = None,
                  config_type_sigma: Mapping[str, Sequence[float]] | None = None, baseline: Mapping[str, Any] | None = None,
-                 sparse_jitter: float | None = None, seed: int = 0, exact: bool = False, **others: Any) -> None:
+                 sparse_jitter: float | str = "auto", seed: int = 0, exact: bool = False, **others: Any) -> None:
         self.terms, self.default_sigma, self.e0, self.data = terms, default_sigma, e0, data
         self.config_type_sigma, self.baseline, self.sparse_jitter = config_type_sigma, baseline, sparse_jitter
         self.seed, self.exact, self.others = seed, exact, others
@@ -134,7 +134,7 @@ class GapModel:
         _, threads, block_rows = fit_into(memory, problem.plan, structures, threads)
         kernels = make_kernels(problem.plan, config, problem.species, structures, threads, say)
         solver = StreamingQR(sum(k.n_sparse for k in kernels))
-        prior = make_prior(kernels, self.sparse_jitter, problem.train, say)
+        prior = make_prior(kernels, config.sparse_jitter, problem.train, say)
         factorise(problem, kernels, prior, solver, 0, block_rows, threads, Ranks(), Checkpoints.none(), say)
         weights, self.conditions_ = solve(solver, prior, say)
         model = reduced(assemble(problem, kernels, weights), config, say)
@@ -143,7 +143,7 @@ class GapModel:
             found = compare(model, remainder(structures, outside), threads, task.advance, config.hessian_delta)
         self.errors_ = errors(restored(found, structures, outside))
         model.provenance = {"program": f"soapgap {soapgap.__version__}", "command": "soapgap.GapModel(...).fit(frames)",
-                            "config": config.as_json(), "training_data": problem.training_data,
+                            "config": config.recorded(prior.jitter), "training_data": problem.training_data,
                             "errors": {"train": self.errors_}}
         say.show(error_table({"train": self.errors_}))
         self.model_, self.sparse_origins_ = model, [k.origins for k in kernels]

@@ -30,18 +30,30 @@ if TYPE_CHECKING:
 Comparisons = dict[str, dict[str, Comparison]]
 
 
-def provenance(problem: Problem, name: str, errors: dict, earlier: Earlier | None) -> dict[str, Any]:
+def provenance(problem: Problem, jitter: float, name: str, errors: dict, earlier: Earlier | None) -> dict[str, Any]:
     """Who made the model and from what; nothing that differs between two identical fits.
 
     Parameters
     ----------
-    name : of the configuration
+    problem : Problem
+    jitter : float
+        What was added to the diagonal of K_mm, eV^2.
+    name : str
+        Of the configuration.
+    errors : dict
+        `FitResult.errors`.
+    earlier : Earlier or None
+        The fit that the data were added to.
+
+    Returns
+    -------
+    dict
     """
     added = {} if earlier is None else {"added_to": earlier.training_data}
     return {
         "program": f"soapgap {soapgap.__version__}",
         "command": f"soapgap fit {name}" if name.endswith(".toml") else "soapgap.fit(config)",
-        "config": problem.config.as_json(),
+        "config": problem.config.recorded(jitter),
         "training_data": problem.training_data,
         "errors": errors,
         **added,
@@ -97,7 +109,7 @@ def write_report_files(result: FitResult, problem: Problem, test: Dataset | None
     say.line("report: checks of the model ...")
     try:
         written = write_report(files.report, files.report_data, ReportInput(
-            result.model, files.model.name, problem.train, comparisons, test, problem.config.as_json(),
+            result.model, files.model.name, problem.train, comparisons, test, problem.config.recorded(numbers.jitter),
             shortest=problem.shortest, warnings=list(say.warnings), seconds=result.seconds, threads=threads,
             planned_seconds=result.planned_seconds, planned_bytes=result.planned_bytes, peak_bytes=result.peak_bytes,
             condition=conditions, sparse_map=_maps(problem, kernels, threads),

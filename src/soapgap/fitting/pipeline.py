@@ -176,9 +176,7 @@ class _Fit:
 
     def _make_prior(self) -> None:
         """K_mm and its factor; an error if it is singular, before the long part."""
-        jitter = self.config.sparse_jitter if "sparse_jitter" in self.config.model_fields_set else None
-        if self.earlier is not None:
-            jitter = self.earlier.jitter
+        jitter = self.config.sparse_jitter if self.earlier is None else self.earlier.jitter
         prior = make_prior(self.kernels, jitter, self.problem.train, self.say) if self.ranks.is_root else None
         self.prior = self.ranks.broadcast(prior)
 
@@ -211,7 +209,7 @@ class _Fit:
     def _state(self, solver_triangle, n_done: int, complete: bool) -> FitState:
         earlier = [] if self.earlier is None else self.earlier.training_data
         return FitState(self._identity(), n_done, complete, solver_triangle, [k.sparse_points for k in self.kernels],
-                        [k.origins for k in self.kernels], self.problem.facts(earlier) | {"jitter": self.prior.jitter})
+                        [k.origins for k in self.kernels], self.problem.facts(self.prior.jitter, earlier))
 
     def _checkpoint(self, solver: StreamingQR, n_done: int) -> None:
         try:
@@ -242,7 +240,7 @@ class _Fit:
     def _finish(self, model: Model, comparisons: dict[str, dict], report: bool) -> FitResult:
         """Warnings, provenance, files, report."""
         table = {label: errors(comparison) for label, comparison in comparisons.items()}
-        model.provenance = provenance(self.problem, self.name, table, self.earlier)
+        model.provenance = provenance(self.problem, self.prior.jitter, self.name, table, self.earlier)
         check_physics(self.problem, model, comparisons, self.say)
         model.save(self.files.model)
         result = FitResult(model, table, self.files, self.say.warnings, self.conditions, self.seconds, self.planned_seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -15,6 +16,8 @@ from soapgap.learn.conditions import condition_of_covariance, why_singular
 from soapgap.say import Reporter
 
 JITTERS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # eV^2
+
+Jitter = float | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -72,20 +75,44 @@ def regulariser(covariance: np.ndarray, jitter: float) -> np.ndarray:
     return cholesky(covariance.T, lower=False, overwrite_a=True)  # symmetric; .T is in LAPACK's order
 
 
-def make_prior(kernels: Sequence[Kernel], jitter: float | None, train: Dataset, say: Reporter) -> Prior:
+def jitters_to_try(jitter: Jitter) -> tuple[float, ...]:
+    """What a configuration lets a fit add to the diagonal of K_mm, the first choice first.
+
+    Parameters
+    ----------
+    jitter : float or "auto"
+        eV^2; "auto" is 1e-8, or ten times that and so on up to 1e-4 if K_mm is not positive definite.
+
+    Returns
+    -------
+    tuple of float
+    """
+    return JITTERS if jitter == "auto" else (jitter,)
+
+
+def make_prior(kernels: Sequence[Kernel], jitter: Jitter, train: Dataset, say: Reporter) -> Prior:
     """Factors of the covariance of all kernels.
 
     Parameters
     ----------
-    jitter : added to the diagonal of K_mm, eV^2; None: 1e-8, or ten times that and so on if K_mm is not positive definite
-    train : to name sparse points in messages
+    kernels : sequence of Kernel
+        In the order of their columns.
+    jitter : float or "auto"
+        Added to the diagonal of K_mm, eV^2 (`jitters_to_try`).
+    train : Dataset
+        To name sparse points in messages.
+    say : Reporter
+
+    Returns
+    -------
+    Prior
 
     Raises
     ------
     InputError
         K_mm is not positive definite with the given jitter; says which points coincide.
     """
-    tried = JITTERS if jitter is None else (jitter,)
+    tried = jitters_to_try(jitter)
     for value in tried:
         factors: list[np.ndarray] = []
         try:

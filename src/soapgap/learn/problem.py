@@ -82,7 +82,7 @@ class Problem:
         earlier : that of the fit that the data are added to
         """
         settings = {key: value for key, value in self.config.as_json().items() if key not in _AFTER_THE_TRIANGLE}
-        settings["data"].pop("test")
+        settings["data"].pop("test", None)
         settings["frames"] = list(self.train.n_frames)  # which frames belong to which file, hence to which weight
         settings["added to"] = earlier
         settings["other files"] = self.reference.fingerprint | {str(path): hash_files([path]) for path in self.sparse_files}
@@ -98,15 +98,22 @@ class Problem:
         """Files, fingerprint and counts of the training data."""
         return {"files": list(self.train.files), "sha256": self.train.sha256, **self.train.counts()}
 
-    def facts(self, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    def facts(self, jitter: float, earlier: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         """What a later fit that adds data must know, as plain JSON values.
 
         Parameters
         ----------
-        earlier : `training_data` of the fits that these data were added to
+        jitter : float
+            What was added to the diagonal of K_mm, eV^2.
+        earlier : sequence of dict
+            `training_data` of the fits that these data were added to.
+
+        Returns
+        -------
+        dict
         """
         return {
-            "config": self.config.as_json(),
+            "config": self.config.recorded(jitter),
             "species": self.species,
             "shortest": [[a, b, r] for (a, b), r in self.shortest.items()],
             "e0": self.e0,

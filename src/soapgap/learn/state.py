@@ -20,7 +20,7 @@ from safetensors.numpy import save
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class ReportInput:
     name : of its file
     train, test : the data; no test data: None
     comparisons : {"train": {quantity: Comparison}, "test": ...} of `validate.compare`, of all structures in their order
-    config : the whole configuration as JSON values (`FitConfig.as_json`), None if it is not known
+    config : the whole configuration as JSON values (`FitConfig.recorded`), None if it is not known
     shortest : shortest training distance (A) of the pairs of species; computed if it is not given
     warnings : what the fit has warned of
     seconds : wall time by step

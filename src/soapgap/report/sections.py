@@ -249,7 +249,7 @@ def settings_section(numbers: Numbers, source: ReportInput) -> Section:
     if content["config"] is None:
         section.remarks.append("The model does not record its configuration.")
     else:
-        section.code = to_toml(without_empty(content["config"]))
+        section.code = to_toml({"output": content["model"]["file"]} | without_empty(content["config"]))
     return section
 
 

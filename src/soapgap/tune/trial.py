@@ -17,7 +17,7 @@ from soapgap.errors import InputError
 from soapgap.kinds.kernel import Kernel, rows_evaluator
 from soapgap.learn.design import DesignMatrix
 from soapgap.learn.plan import Plan, PlannedPair, make_kernels
-from soapgap.learn.prior import JITTERS
+from soapgap.learn.prior import jitters_to_try
 from soapgap.learn.problem import Fixed, Problem, pose
 from soapgap.say import Reporter
 from soapgap.tune.config import TuneConfig, changed
@@ -167,7 +167,7 @@ def _prior(prepared: Prepared) -> Covariances:
     """K_mm with the jitter that the trainer would choose."""
     config = prepared.problem.config
     covariances = [kernel.covariance() for kernel in prepared.kernels]
-    for jitter in (config.sparse_jitter,) if "sparse_jitter" in config.model_fields_set else JITTERS:
+    for jitter in jitters_to_try(config.sparse_jitter):
         prior = Covariances(covariances, jitter)
         try:
             prior.factors(np.ones(len(covariances)))
