@@ -31,7 +31,7 @@ class SoapGAP(Calculator):
     -----
     Units are ASE's: energy and energies in eV, forces in eV/Angstrom, stress = (1/V) dE/dstrain = -W/V in
     eV/Angstrom^3 (xx, yy, zz, yz, xz, xy), for structures with a cell of non-zero volume. External potentials of the model
-    are included; energies of the atoms and stress are missing if one of them does not tell its part.
+    are included; energies of the atoms and stress are missing if one of them does not give its part.
 
     Examples
     --------

@@ -52,7 +52,7 @@ def evaluate_file(model, structures, output, n_threads: int | None = None, allow
 
     Written per structure: ``energy`` (eV), ``forces`` (eV/Angstrom), ``virial`` (W = -dE/dstrain, eV, nine numbers),
     ``stress`` (eV/Angstrom^3, where there is a cell) and the atoms' ``energies`` (eV). What an external potential of the model
-    does not tell its part of is left out.
+    does not give its part of is left out.
 
     Under an MPI launcher all ranks compute; rank 0 reads, writes, and has the errors.
 
@@ -105,7 +105,7 @@ def _evaluate(potential, frames, structures, output, n_ranks: int = 1) -> None:
 
 
 def _results(potential, frames, structures, n_atoms: int) -> Iterator[Result]:
-    """Results in the order of the frames, computed in batches of about so many atoms."""
+    """Results in the order of the frames, computed in batches of about this many atoms."""
     first = 0
     while first < len(frames):
         last, total = first + 1, len(frames[first])

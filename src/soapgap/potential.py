@@ -34,7 +34,7 @@ def default_threads() -> int:
 class Result:
     """Energy (eV), energies of the atoms (eV), forces (eV/Angstrom) and virial W = -dE/dstrain (eV, 3 x 3).
 
-    `energies` or `virial` is None if an external potential of the model does not tell its part.
+    `energies` or `virial` is None if an external potential of the model does not give its part.
     """
 
     energy: float
@@ -54,7 +54,7 @@ class Potential:
     skin : float
         Angstrom. With a skin neighbour lists are kept until they must be renewed.
     n_lists : int
-        How many of them: one for each of so many structures that take turns (the beads of a ring polymer).
+        How many of them: one for each of the structures that take turns (the beads of a ring polymer).
     allow_external : bool
         Whether an external potential of the model may run code of its own; the message of its error says which.
     """
@@ -128,6 +128,6 @@ def _groups(sizes: Sequence[int], limit: int) -> list[slice]:
 
 
 def _added(own: Result, other) -> Result:
-    """The sum of two results; what one of them does not tell is None."""
+    """The sum of two results; what one of them does not give is None."""
     return Result(own.energy + other.energy, None if other.energies is None else own.energies + other.energies,
                   own.forces + other.forces, None if other.virial is None else own.virial + other.virial)

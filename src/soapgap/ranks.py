@@ -21,7 +21,7 @@ __all__ = ["Ranks", "launched_ranks", "start_ranks", "under_launcher"]
 
 #: Number of ranks as the launchers of MPICH and Intel MPI, Open MPI, MVAPICH and Slurm with PMI set it.
 _SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-#: Set in every rank by launchers that do not tell the size (Slurm with PMIx, Intel MPI).
+#: Set in every rank by launchers that do not give the size (Slurm with PMIx, Intel MPI).
 _RANK_VARIABLES = ("PMIX_RANK", "MPI_LOCALNRANKS")
 
 
@@ -113,7 +113,7 @@ class Ranks:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Between these lines a rank may fail alone: it says why and ends all, which else would wait for it for ever."""
+        """Between these lines a rank may fail alone: it says why and ends all, which would otherwise wait for it."""
         try:
             yield
         except BaseException as error:

@@ -33,7 +33,7 @@ LOOKS_LIKE = {"energy": re.compile("energ|potent|^e$|^e_?(tot|dft|0)|^etot", re.
 
 @dataclass(slots=True)
 class FrameNumbers:
-    """What is remembered of one frame; NaN stands for what it does not have.
+    """What is remembered of one frame; NaN for what it does not have.
 
     Attributes
     ----------

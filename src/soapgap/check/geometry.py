@@ -27,7 +27,7 @@ from ase.geometry import complete_cell
 from soapgap.neighbours.arrays import neighbour_arrays
 
 N_PROJECTIONS = 8
-OPEN_LENGTH = 20.0  # Angstrom: what stands for the cell vector of a direction without periodicity
+OPEN_LENGTH = 20.0  # Angstrom: what is used as the cell vector of a direction without periodicity
 CONTACT_CUTOFF, CONTACT_FACTOR = 3.0, 1.3  # Angstrom, and in units of the largest sum of covalent radii of the frame
 
 

@@ -212,7 +212,7 @@ def judge(pairs: Pairs, suppositions: dict[str, float | str]) -> Verdict:
     ----------
     suppositions : dict of str to float or str
         By name, the factor by which the quantity in the file differs from what is expected; "V" in a string such as "V", "1/V"
-        or "160.2/V" stands for the volume of the pair, "N" for its number of atoms, and a sign may stand before.
+        or "160.2/V" means the volume of the pair, "N" its number of atoms, and a sign may come before.
 
     Returns
     -------

@@ -44,7 +44,7 @@ class Suggestion:
     scatter: dict[str, float]
 
     def lines(self) -> list[str]:
-        """As it would stand in fit.toml."""
+        """As it is written in fit.toml."""
         points = ", ".join(f"{symbol} = {n}" for symbol, n in self.n_sparse.items())
         absent = [what for what in SHARE if self.scatter[what] == 0.0]
         remark = f"  # no scatter of {', '.join(absent)}: a usual value" if absent else ""

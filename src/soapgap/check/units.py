@@ -157,7 +157,7 @@ def _plausible(table: FrameTable) -> Iterator[Finding]:
 def _slope(table: FrameTable) -> tuple[int, float, float]:
     """`rest_against_virials`; the slope is NaN if it is not certain or its sign says nothing.
 
-    The pressure of hot matter comes from the forces that grow as the volume shrinks, of which the rule knows nothing. So
+    The pressure of hot matter comes from the forces that grow as the volume shrinks, which the rule does not include. So
     the slope may truly be small, or even negative; only if energies and virials are hardly scattered is a sign trusted.
     """
     n, slope, correlation = rest_against_virials(table)

@@ -38,7 +38,7 @@ def ipi_run(
 ) -> None:
     """Run i-PI together with its drivers, and show progress. Other options after STRUCTURE go to each soapgap drive.
 
-    Exit status: 0 when i-PI did all its steps or was told to end early, 2 for an error before the first step, 3 if i-PI
+    Exit status: 0 when i-PI did all its steps or was asked to end early, 2 for an error before the first step, 3 if i-PI
     failed, 4 if no driver was left, 130 after Ctrl-C (RESTART is written).
     """
     from soapgap.ipi.launch import run_ipi
@@ -64,7 +64,7 @@ def ipi_run(
 
 
 def _print(report, folder: Path, command: str) -> None:
-    """What was done, what was written, and how to go on."""
+    """What was done, what was written, and how to continue."""
     pace = f", {1000 * report.seconds_per_step:.4g} ms per step" if report.seconds_per_step is not None else ""
     print(f"step {report.step} of {report.total_steps} in {report.seconds:.1f} s{pace}")
     print(f"written in {folder.absolute()}: {', '.join(report.files) or 'nothing'}")

@@ -15,7 +15,7 @@ def report(
     output: Annotated[Path | None, typer.Option(help="HTML file to write, the JSON beside it; default "
                                                 "MODEL.report.html.")] = None,
     energy_key: Annotated[str | None, typer.Option(help="Name of the energies; default that of the fit, else energy.")] = None,
-    forces_key: Annotated[str | None, typer.Option(help="Name of the forces, likewise; \"\" not to look at them.")] = None,
+    forces_key: Annotated[str | None, typer.Option(help="Name of the forces; \"\" not to look at them.")] = None,
     virial_key: Annotated[str | None, typer.Option(help="Name of the virials.")] = None,
     stress_key: Annotated[str | None, typer.Option(help="Name of the stresses.")] = None,
     config_type_key: Annotated[str | None, typer.Option(help="Name of the label of a frame.")] = None,

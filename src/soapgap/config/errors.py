@@ -44,7 +44,7 @@ def location(loc: tuple, known: Mapping[str, tuple[str, ...]]) -> str:
 
 
 def _key(part: Any) -> str:
-    """A key as it would be written in the file: in quotes where TOML wants them."""
+    """A key as it would be written in the file: in quotes where TOML needs them."""
     return str(part) if re.fullmatch(r"[A-Za-z0-9_-]+", str(part)) else f'"{part}"'
 
 

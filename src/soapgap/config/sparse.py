@@ -75,7 +75,7 @@ def check_sparse(term):
     Raises
     ------
     PydanticCustomError
-        A number of points or a file that is missing, given twice, or of no use.
+        A number of points or a file that is missing, given twice, or without effect.
     """
     method = term.sparse_method
     counts = [key for key in ("n_sparse", "config_type_n_sparse") if getattr(term, key) is not None]

@@ -132,7 +132,7 @@ class Client:
             connection.leave()
 
     def _say(self, kind: str, what) -> None:
-        """What the computing process has to tell."""
+        """What the computing process reports."""
         if kind == "count":
             self._counts[-1] = what
         elif kind == "warning":

@@ -124,7 +124,7 @@ class FrameComputer:
         )
 
     def _evaluate(self, frames: list[ase.Atoms]) -> list:
-        if getattr(self.core, "external", None):  # other programs want atoms in their cell
+        if getattr(self.core, "external", None):  # other programs need atoms in their cell
             for atoms in frames:
                 atoms.wrap(eps=0.0)
         batch = getattr(self.core, "compute_batch", None)

@@ -65,7 +65,7 @@ class Connection:
             except TimeoutError:
                 continue
             except ConnectionResetError:
-                self.unread = True  # told once, ahead of what the server had sent before: an EXIT, maybe
+                self.unread = True  # reported once, ahead of what the server had sent before: an EXIT, maybe
                 continue
             except OSError as error:
                 raise self._lost(f"waiting for a message: {error}") from error
@@ -123,7 +123,7 @@ class Connection:
         """What lies unread of a server that has gone."""
         data = b""
         self.sock.settimeout(0.0)
-        for _ in range(2):  # a reset is told once, before the data that came ahead of it
+        for _ in range(2):  # a reset is reported once, before the data that came ahead of it
             try:
                 while part := self.sock.recv(65536):
                     data += part

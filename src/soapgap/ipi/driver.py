@@ -90,7 +90,7 @@ def drive(
     pbc : str, optional
         Periodic directions, such as "TTF", in place of those of `structure`.
     extras : sequence of str
-        What to tell i-PI beside the numbers; names of `soapgap.ipi.extras`.
+        What to send to i-PI beside the numbers; names of `soapgap.ipi.extras`.
     on_nan : {"exit", "dump"}
         With a result that is not finite: leave i-PI, or write the frame and send the result all the same.
     max_force : float, optional

@@ -1,4 +1,4 @@
-"""What a driver may tell i-PI beside energy, forces and virial: a registry of named providers.
+"""What a driver may send to i-PI beside energy, forces and virial: a registry of named providers.
 
 i-PI takes "extras" as one JSON object per frame, whose keys must be the same in every frame, with all numbers in atomic
 units, because i-PI never converts them. A provider turns the result of an evaluation into such an object.

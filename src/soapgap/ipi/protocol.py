@@ -38,7 +38,7 @@ from soapgap.errors import HostError, InputError
 from soapgap.ipi.connection import CLOSED, HEADER_LENGTH, STOPPED, Connection, LostConnection
 from soapgap.ipi.shared_memory import Segments, looks_shared
 
-EXIT, DROPPED = "exit", "dropped"  # how a session ends, beside CLOSED and STOPPED; DROPPED: EXIT, and a frame nobody took
+EXIT, DROPPED = "exit", "dropped"  # how a session ends, beside CLOSED and STOPPED; DROPPED: EXIT, with a frame unfetched
 UNCOLLECTED = ("i-PI closed the connection before it collected the forces of its last frame. "
                "See i-PI's own output for the cause")
 MAX_INIT = 1 << 20  # bytes; an INIT text longer than this is not an INIT
@@ -168,7 +168,7 @@ class Session:
         InputError
             A frame has another number of atoms than `n_atoms`.
         HostError
-            i-PI wants something that cannot be done.
+            i-PI asks for something that cannot be done.
         """
         try:
             return self._run()

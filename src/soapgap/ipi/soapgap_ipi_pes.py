@@ -82,7 +82,7 @@ class SoapGAPDriver:
             return self._answer(cell, pos)
         except BaseException as error:
             if threading.current_thread() is not threading.main_thread():
-                _stop_ipi(error)  # with threaded="true" i-PI would wait for ever for the thread that ends here
+                _stop_ipi(error)  # with threaded="true" i-PI would wait without end for the thread that ends here
             raise
 
     def _answer(self, cell, pos):
@@ -102,7 +102,7 @@ def _say(kind: str, text: str) -> None:
 
 
 def _stop_ipi(error: BaseException) -> None:
-    """Tells i-PI to write RESTART and end; if it cannot be told, ends the process."""
+    """Tells i-PI to write RESTART and end; if that is impossible, ends the process."""
     text = str(error) if isinstance(error, SoapGAPError) else f"{type(error).__name__}: {error}"
     print(f"soapgap: {text}", file=sys.stderr, flush=True)
     try:

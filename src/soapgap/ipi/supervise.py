@@ -65,7 +65,7 @@ class SeparateCompute:
     ----------
     job : Job
     say : callable
-        ``say(kind, text)`` for what the process has to tell.
+        ``say(kind, text)`` for what the process reports.
     pipe : multiprocessing.connection.Connection, optional
         To a process that exists already (`soapgap.ipi.led`); otherwise one is started.
     """
@@ -135,7 +135,7 @@ class SeparateCompute:
                 return self._give_up(connection)
 
     def _give_up(self, connection: Connection) -> str:
-        """i-PI has gone while the process computes, or is stuck: nobody wants that frame."""
+        """i-PI has gone while the process computes, or is stuck: that frame is not needed any more."""
         self.close()
         if pack_header(EXIT) in connection.rest():  # the frame has been read: what is left are headers
             return DROPPED
@@ -159,7 +159,7 @@ class SeparateCompute:
             self._died()
 
     def _receive(self) -> tuple:
-        """The next message, after doing what it wants: something said, or an error raised."""
+        """The next message, after doing what it asks: something said, or an error raised."""
         try:
             message = self._pipe.recv()
         except (EOFError, OSError):

@@ -75,7 +75,7 @@ def make_core(job: Job):
 
 
 class Progress:
-    """Computes, and says how it goes: a line each so many frames, the numbers every now and then.
+    """Computes, and says how it goes: a line every N frames, the numbers from time to time.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def _one_server(pipe: pipes.Connection, progress: Progress, n_atoms: int) -> tup
 def _outlive(pipe: pipes.Connection) -> None:
     """Waits for the supervisor's end, then leaves i-PI in its place and ends this process, also in the middle of a frame."""
     waiting = select.poll()
-    waiting.register(pipe.fileno(), 0)  # for the end only, which is always told
+    waiting.register(pipe.fileno(), 0)  # for the end only, which is always reported
     waiting.poll()
     for connection in _CONNECTIONS:
         connection.leave()

@@ -19,7 +19,7 @@ __all__ = ["NeighbourArrays", "complete_box", "concatenate", "find_pairs", "neig
 class NeighbourArrays:
     """A full neighbour list in compressed rows: every atom is a centre, every periodic image a neighbour of its own.
 
-    The neighbours of a centre stand in the order of their atoms, then of their cells. So the same pairs give the same bits,
+    The neighbours of a centre are in the order of their atoms, then of their cells. So the same pairs give the same bits,
     whenever and wherever the list was made; some models need that order (`needs_order`).
 
     Attributes
@@ -126,7 +126,7 @@ def _pairs_in_box(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, cutof
     if not np.isfinite(positions).all():
         raise InputError("the structure has a position that is not finite: expected numbers in Angstrom; check where the "
                          "structure comes from")
-    # einsum, not @: numpy's BLAS would leave its threads spinning for 20 ms, on the cores that the evaluator wants next
+    # einsum, not @: numpy's BLAS would leave its threads spinning for 20 ms, on the cores that the evaluator needs next
     home = np.floor(np.einsum("nk,kx->nx", positions, np.linalg.inv(box))) * pbc
     wrapped = positions - np.einsum("nk,kx->nx", home, box)
     # each pair once, which is a shorter search: `sort_pairs` adds the other direction

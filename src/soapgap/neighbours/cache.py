@@ -10,7 +10,7 @@ from soapgap.neighbours.arrays import NeighbourArrays, complete_box, neighbour_a
 __all__ = ["NeighbourCache", "outgrown", "still_complete", "to_try"]
 
 MEMORY = 1 << 30  # bytes that the lists of one cache may hold together
-PATIENCE = 8  # a list may fail so many times as often as there are lists; beads that take turns need 2
+PATIENCE = 8  # a list may fail this many times the number of lists; beads that take turns need 2
 
 
 def still_complete(before: np.ndarray, box_before: np.ndarray, positions: np.ndarray, box: np.ndarray, pbc: np.ndarray,
@@ -170,7 +170,7 @@ class NeighbourCache:
                 self._lists.append(one)
                 return one
             one.misses += 1
-            if one.misses > PATIENCE * len(self._lists):  # its structure has found another list: nobody will come back to it
+            if one.misses > PATIENCE * len(self._lists):  # its structure has found another list and will not come back to it
                 self._lists.remove(one)
         return None
 

@@ -1,4 +1,4 @@
-"""What a centre costs, counted, so that every run on every machine shares atoms out alike."""
+"""What a centre costs, counted, so that every run on every machine divides atoms in the same way."""
 
 import numpy as np
 

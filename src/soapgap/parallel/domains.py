@@ -47,7 +47,7 @@ class Geometry:
 
     def coordinates(self, positions: np.ndarray) -> np.ndarray:
         """Coordinates of positions, not wrapped; shape (n, 3)."""
-        # not positions @ inverse: numpy's BLAS would leave its threads spinning on cores that the evaluator wants next
+        # not positions @ inverse: numpy's BLAS would leave its threads spinning on cores that the evaluator needs next
         return np.einsum("ia,ab->ib", positions, self._inverse)
 
     def unrolled(self, positions: np.ndarray) -> np.ndarray:

@@ -145,7 +145,7 @@ class Plans:
         plan.positions = np.full_like(plan.positions, np.nan)
 
     def improve(self, plan: Plan, n_neighbours: np.ndarray) -> bool:
-        """Divide anew with the true numbers of neighbours, if that is worth it; whether it was."""
+        """Divide again with the true numbers of neighbours, if that is worth it; whether it was."""
         batch = plan.batch
         self._last = (batch.species, n_neighbours)
         costs = self._cost(batch.species, n_neighbours)

@@ -28,7 +28,7 @@ class _Command(IntEnum):
     """What comes next on all ranks; the root says it."""
 
     BUILD = 1  # a new batch: its description, then positions; lists are made, numbers of neighbours go to the root
-    SPLIT = 2  # the same batch, shared out anew: the same answer
+    SPLIT = 2  # the same batch, shared out again: the same answer
     MOVE = 3  # a batch whose lists still hold: positions
     EVALUATE = 4  # contributions go to the root
     REPORT = 5  # errors go to the root
@@ -56,7 +56,7 @@ class ParallelPotential:
     allow_external : bool
         Whether an external potential of the model may run code of its own.
     n_lists : int
-        How many lists are kept: one for each of so many structures that take turns.
+        How many lists are kept: one for each of the structures that take turns.
 
     Attributes
     ----------

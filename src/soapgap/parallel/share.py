@@ -70,7 +70,7 @@ class Totals:
     virial : ndarray, shape (n_frames, 3, 3)
     energy : ndarray, shape (n_frames,)
     no_energies, no_virial : ndarray, shape (n_frames,)
-        Above 0 where an external potential does not tell.
+        Above 0 where an external potential does not give it.
     failed, serving : ndarray, shape (1,)
         Number of ranks that could not do their share; number of ranks that are in `serve`.
     """

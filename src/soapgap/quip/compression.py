@@ -80,7 +80,7 @@ def read_coupling(parameters: Mapping[str, str], n_max: int, species: tuple[int,
     With the matrices W_1 (N x K_1) and W_2 (N x K_2), N = n_species n_max, of the two densities of a product:
 
     * `nu_R`, `nu_S` in {0, 1, 2}, the number of densities that keep their radial, their species index:
-      W_j = B_j (x) A_j, A_j = identity(n_max) if nu_R >= j else a column of ones, B_j likewise from nu_S;
+      W_j = B_j (x) A_j, A_j = identity(n_max) if nu_R >= j else a column of ones, B_j in the same way from nu_S;
       symmetric (W_1 = W_2) unless one of them is 1.
     * `Z_map`, groups of atomic numbers between commas: the species of a group are summed. A second grouping
       after a colon is that of the second density. `nu_S` is then without effect, as in QUIP.

@@ -44,7 +44,7 @@ class Coordinate:
         Length scales of ard_se and pp, in the units of the descriptor.
     permutations : int ndarray, shape (n_permutations, d), or None
         Permutations of the components, from 0, over which ard_se and pp sum. None for dot_product, which has none;
-        whatever a file states there is passed over, as QUIP does.
+        what a file states there is ignored, as QUIP does.
     alpha, sparse_cutoff : ndarray, shape (M,)
         Weights of the sparse points, and the weight of the instance that each point was.
     sparse_points : ndarray, shape (M, d)

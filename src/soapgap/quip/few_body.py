@@ -22,7 +22,7 @@ from soapgap.radial.table import weighted_table
 __all__ = ["ClusterLayout", "cluster_layout", "cluster_terms"]
 
 _COMPACT_SINCE = 1596837814
-#: Where tables of powers r^-n begin; below they go on in a straight line (Angstrom).
+#: Where tables of powers r^-n begin; below they continue in a straight line (Angstrom).
 _CLOSEST = 0.05
 
 
@@ -152,7 +152,7 @@ def cluster_terms(coordinate: Coordinate, layout: ClusterLayout, elements: list[
 
 
 def _matches(cluster, z):
-    """Whether the elements are those of the descriptor in some order; 0 stands for any."""
+    """Whether the elements are those of the descriptor in some order; 0 means any."""
     return any(all(w in (0, c) for w, c in zip(z, order)) for order in itertools.permutations(cluster))
 
 

@@ -3,7 +3,7 @@ r"""QUIP's Glue potential (pair terms and embedded atoms), the usual baseline of
     E = sum_i U_{t_i}( sum_j n_{t_j}(r_ij) ) + 1/2 sum_i sum_j V_{t_i t_j}(r_ij),
 
 where t_i is the element of atom i and the sums over j run over the neighbours (periodic images included). Atoms of
-other elements are passed over, and pairs of elements without a table have V = 0. n, U and V are given by tables; here
+other elements are ignored, and pairs of elements without a table have V = 0. n, U and V are given by tables; here
 they become exact piecewise polynomials with all their break points.
 """
 

@@ -22,7 +22,7 @@ __all__ = ["SoapLayout", "read_soap", "soap_layout", "soap_terms"]
 
 #: Versions from which QUIP's soap has its present meaning (spec of the file format: attribute gap_version).
 _L_FACTOR_SINCE, _CENTRAL_REFERENCE_SINCE = 1423143769, 1426512068
-#: Where a decay r^-m is cut off: a table goes on in a straight line below (Angstrom).
+#: Where a decay r^-m is cut off: a table continues in a straight line below (Angstrom).
 _CLOSEST = 0.1
 #: Bytes of a table that stays in every cache.
 _SMALL_TABLE = 400_000

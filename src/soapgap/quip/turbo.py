@@ -38,7 +38,7 @@ from soapgap.radial.smearing import scaled_bessel
 __all__ = ["TurboSoap", "turbo_soap"]
 
 Y_00 = 1.0 / math.sqrt(4.0 * math.pi)
-#: QUIP cuts its Gaussians at so many widths, and its amplitude where 1 + 2 xi^3 - 3 xi^2 is not above so much.
+#: QUIP cuts its Gaussians at this many widths, and its amplitude where 1 + 2 xi^3 - 3 xi^2 is not above this number.
 N_WIDTHS, SMALLEST_BRACKET = 4.0, 1e-10
 #: Nodes of a Gauss-Legendre panel one Gaussian width long; distances treated at once, which bounds the memory.
 PANEL_NODES, BLOCK = 16, 512
@@ -295,7 +295,7 @@ def turbo_soap(parameters: dict[str, str]) -> TurboSoap:
     ----------
     parameters : dict of str to str
         The key=value pairs of the descriptor, without braces; other keys are ignored, since descriptor strings also carry
-        those of the fit. In brackets: defaults; lengths in Angstrom; a single value stands for all species.
+        those of the fit. In brackets: defaults; lengths in Angstrom; a single value is for all species.
 
         * rcut_hard or cutoff; rcut_soft or cutoff_transition_width (0.5, inwards from rcut_hard); nf (4); l_max
         * n_species (1); central_index (1), from 1; radial_enhancement (0), 0 to 2; scaling_mode (polynomial), no other
@@ -382,7 +382,7 @@ def _word(parameters, name, choices):
 
 
 def _numbers(parameters, name, count, other=None, default=None, kind=float, low=-math.inf, high=math.inf, above=-math.inf):
-    """`count` numbers of a key, or of its alternative; a single one stands for all of them."""
+    """`count` numbers of a key, or of its alternative; a single one is for all of them."""
     text = parameters.get(name, default if other is None else parameters.get(other, default))
     if text is None:
         raise InputError(f"soap_turbo: got no {name}{f' or {other}' if other else ''}, expected one; add it to the descriptor")

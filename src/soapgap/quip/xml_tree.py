@@ -10,7 +10,7 @@ from soapgap.quip import strings
 
 __all__ = ["Node", "read_tree"]
 
-#: Elements whose text is kept, those whose text is numbers, and those that are passed over with all that is in them.
+#: Elements whose text is kept, those whose text is numbers, and those that are ignored with all that is in them.
 TEXTS = {"theta", "descriptor", "permutation", "command_line"}
 NUMBERS = {"sparseX", "sparseX_slice"}
 PASSED_OVER = {"XYZ_data"}

@@ -50,7 +50,7 @@ def _radius(symbol):
 
 
 def _packing(species, n_atoms, closest, volume, rng):
-    """Atoms placed one after the other in a periodic cube, none closer than so many sums of radii where that is possible."""
+    """Atoms placed one after the other in a periodic cube, none closer than this many sums of radii where that is possible."""
     symbols = [species[k % len(species)] for k in range(n_atoms)]
     radii = np.array([_radius(s) for s in symbols])
     side = float((volume * np.sum(4.0 / 3.0 * np.pi * (1.25 * radii) ** 3)) ** (1.0 / 3.0))

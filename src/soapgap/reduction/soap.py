@@ -13,7 +13,7 @@ A term's energy is e = sum_s w_s (X_s . x)^zeta. Four steps, each chosen by coun
    square matrix instead of two with the points, where that takes fewer operations.
 
 With ``precision = "mixed"`` the smallest of the kept features are multiplied in single precision. Plain single precision is
-of no use here: weights of opposite sign cancel to 1e-6 of their size. But the part of X . x that comes from features of size
+useless here: weights of opposite sign cancel to 1e-6 of their size. But the part of X . x that comes from features of size
 1e-4 is 1e-8, so its rounding, 6e-8 of that, is nothing.
 
 What is left out is set by ``tolerance`` (eV/Angstrom); what it did to forces is then measured on probe structures.
@@ -141,7 +141,7 @@ def _tabulated_and_measured(model, term, tolerance):
     if len(exact.sparse_points) == 0 or term.kernel == "pp":  # a kink at every sparse point: no spacing is fine enough
         return exact
     alone = Model(model.species, dict.fromkeys(model.species, 0.0), [exact])
-    # far too close, triplets are ten times as many and their sums are of no use to anyone
+    # far too close, triplets are ten times as many and their sums are useless
     probes = probe_structures(term, closest=_TRIPLET_CLOSEST)
     for spacing in _SPACINGS:
         if np.prod(grid_shape(term, spacing), dtype=float) > _LARGEST_GRID:
@@ -231,7 +231,7 @@ def _n_negligible(points, slopes, budget):
     if budget <= 0.0:
         return 0
     order = np.argsort(np.abs(points).max(axis=0), kind="stable")
-    out = np.sqrt(np.cumsum(points[:, order] ** 2, axis=1))  # |X_s,out| if the first so many features go
+    out = np.sqrt(np.cumsum(points[:, order] ** 2, axis=1))  # |X_s,out| if this many features, the first, go
     bound = slopes @ out * out.max(axis=0)
     return min(int(np.searchsorted(bound, budget, side="right")), len(order) - 1)
 

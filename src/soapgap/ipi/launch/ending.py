@@ -19,7 +19,7 @@ class RunReport:
     Attributes
     ----------
     status : int
-        0: i-PI did all its steps, or ended early because its input, an EXIT file or a limit told it to; 3: i-PI failed;
+        0: i-PI did all its steps, or ended early because its input, an EXIT file or a limit asked for it; 3: i-PI failed;
         4: no driver was left; 128 + n: a signal n ended it.
     reason : str
         In words.
@@ -84,9 +84,9 @@ class FolderMark:
 
 
 def soft_exit_reason(log_lines: list[str]) -> tuple[bool, str]:
-    """Whether i-PI ended early because it was told to, and its own words for it.
+    """Whether i-PI ended early because it was asked to, and its own words for it.
 
-    Its exit status does not tell: it is 0 also after failures that leave a RESTART.
+    Its exit status does not say so: it is 0 also after failures that leave a RESTART.
     """
     words = ""
     for line in log_lines:

@@ -51,7 +51,7 @@ class Leash:
             self._process.wait()
 
     def _tell(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # somebody killed it: the run goes on without
+        with contextlib.suppress(OSError):  # it was killed: the run continues without it
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
 
@@ -93,7 +93,7 @@ class Child:
         return self._process.returncode
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has ended within so many seconds."""
+        """Whether it has ended within this many seconds."""
         end = time.monotonic() + seconds
         while self.status is None:
             if time.monotonic() >= end:
@@ -125,7 +125,7 @@ class Tail:
     ----------
     path : Path
     start : int
-        Bytes that are passed over.
+        Bytes that are skipped.
     """
 
     def __init__(self, path: Path, start: int = 0):

@@ -28,7 +28,7 @@ __all__ = ["RunReport", "run_ipi"]
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 CONNECTED = re.compile(r"\bconnected\b")  # in the log of a driver
 POLL = 0.1  # seconds between looks at the processes
-CONNECT = 600.0  # seconds that drivers wait for i-PI; if i-PI fails they are told at once
+CONNECT = 600.0  # seconds that drivers wait for i-PI; if i-PI fails they are ended at once
 GRACE = 30.0  # seconds that i-PI may take to end after it has dismissed its drivers
 PATIENCE = 60.0  # seconds that i-PI may take to write RESTART and end when it is asked to
 LEAVE = 5.0  # seconds that drivers may take to leave by themselves, and again when they are asked to
@@ -69,7 +69,7 @@ def run_ipi(
     prefix : str, optional
         Goes before the <address> of a unix socket. Default: a private folder.
     limit_seconds : float, optional
-        After so many seconds i-PI is asked to end; it writes RESTART.
+        After this many seconds i-PI is asked to end; it writes RESTART.
     drive_options : sequence of str
         Further options of `soapgap drive`.
 
@@ -260,7 +260,7 @@ class _Launch:
                 self.display.warning(f"{driver.name}: {warning}")
 
     def _without_drivers(self) -> str | None:
-        """Notes drivers that have ended; why the run cannot go on, if none is left."""
+        """Notes drivers that have ended; why the run cannot continue, if none is left."""
         for driver in self.drivers:
             status = driver.child.status
             if status is None or driver.reported:

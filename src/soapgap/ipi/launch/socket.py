@@ -70,7 +70,7 @@ def place_of(run: IPIInput, chosen: SocketForceField, private: str, wanted: str 
 
 
 def free_place(place: Place, listen: str) -> str | None:
-    """Makes sure that i-PI can listen there: removes a socket file that nobody listens on.
+    """Makes sure that i-PI can listen there: removes a socket file on which no program listens.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ class GLE:
 
 
 def read_gle(path: str | Path, temperature: float) -> GLE:
-    """Reads the <A> and <C> blocks that GLE4MD writes for i-PI; text around them is passed over.
+    """Reads the <A> and <C> blocks that GLE4MD writes for i-PI; text around them is ignored.
 
     Parameters
     ----------

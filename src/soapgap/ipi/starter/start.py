@@ -1,4 +1,4 @@
-"""The structure that i-PI starts from: in the setting of its cell that i-PI wants, in a file that it reads rightly.
+"""The structure that i-PI starts from: in the setting of its cell that i-PI needs, in a file that it reads correctly.
 
 i-PI keeps the cell as an upper triangular matrix of columns: the first lattice vector along x, the second in the xy plane,
 the third with a positive z. Its reader of ASE's formats turns other cells by itself, but only those that are periodic in
@@ -64,7 +64,7 @@ def readable_by_ipi(path: str | Path, atoms: ase.Atoms) -> bool:
 
 
 def standard_setting(atoms: ase.Atoms) -> tuple[ase.Atoms, list[str]]:
-    """The same structure as i-PI wants it, and what was done to it in words.
+    """The same structure as i-PI needs it, and what was done to it in words.
 
     Missing lattice vectors (not periodic) are added with 20 Angstrom of vacuum. The vectors of a left-handed cell change
     sign, all three: the same lattice, right-handed. Then all is rotated to the standard setting; a rotation and nothing

@@ -1,6 +1,6 @@
 """LAMMPS as a library: pair styles as external potentials, in any cell.
 
-One instance serves all structures. What a structure changes (box, atoms) is made anew each time and LAMMPS initialises itself
+One instance serves all structures. What a structure changes (box, atoms) is made again each time and LAMMPS initialises itself
 at each `run 0`, so that the result does not depend on what came before.
 """
 
@@ -182,7 +182,7 @@ class LammpsEngine:
         return self._species.index(symbol) + 1
 
     def _prepare(self, boundary: str, tilted: bool, box: tuple[np.ndarray, np.ndarray]) -> None:
-        """An empty box; styles are made anew only if boundaries or the kind of box change."""
+        """An empty box; styles are made again only if boundaries or the kind of box change."""
         self._lmp = self._lmp or _open_library()
         low, cell = box
         if self._ready == (boundary, tilted):
@@ -234,7 +234,7 @@ def _checked(word: str, digest: str, folders: Sequence[Path]) -> str:
 
 
 def _in_box(atoms: Atoms) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """A structure as LAMMPS wants it: a lower triangular cell, all atoms inside.
+    """A structure as LAMMPS needs it: a lower triangular cell, all atoms inside.
 
     Returns
     -------

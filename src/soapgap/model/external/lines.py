@@ -53,7 +53,7 @@ def _command(line: str, name: str, species: Sequence[str]) -> str:
 
 
 def lammps_lines(potentials: Sequence[Potential], species: Sequence[str], model: str) -> list[str]:
-    """Lines of a LAMMPS input for a whole model: `pair_style soapgap` and what must stand beside it.
+    """Lines of a LAMMPS input for a whole model: `pair_style soapgap` and what belongs beside it.
 
     Parameters
     ----------

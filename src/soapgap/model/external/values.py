@@ -19,9 +19,9 @@ class ExternalValues(NamedTuple):
     forces : ndarray, shape (n_atoms, 3)
         eV/Angstrom.
     virial : ndarray, shape (3, 3), or None
-        W = -dE/dstrain, eV; None if the potential does not tell.
+        W = -dE/dstrain, eV; None if the potential does not give it.
     energies : ndarray, shape (n_atoms,), or None
-        Energies of the atoms, eV, which sum to `energy`; None if the potential does not tell.
+        Energies of the atoms, eV, which sum to `energy`; None if the potential does not give it.
     """
 
     energy: float

@@ -20,7 +20,7 @@ class EmbeddingTerm:
     densities : dict of str to RadialTable
         n(r) of each neighbour species, zero from the end of its table on.
     energy : RadialTable
-        U(rho) in eV; it goes on in straight lines beyond both ends.
+        U(rho) in eV; it continues in straight lines beyond both ends.
     cutoff : float
         Angstrom; the longest of the densities.
     origin : dict

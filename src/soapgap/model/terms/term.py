@@ -1,4 +1,4 @@
-"""What all kinds of terms say alike in a model file."""
+"""What all kinds of terms have in common in a model file."""
 
 __all__ = ["TERM_HEAD"]
 
