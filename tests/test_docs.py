@@ -1,5 +1,6 @@
 """What can be checked of the pages: links lead somewhere, and files that are named exist."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -46,6 +47,25 @@ def test_files_that_are_named_exist(name):
     assert named, f"{name} names no file: has the way it writes names changed?"
     missing = sorted(file for file in named if not any((folder / file).exists() for folder in FOLDERS))
     assert not missing, f"{name} names files that are not there: {', '.join(missing)}"
+
+
+def resolve(name: str):
+    """What a dotted name of the package stands for."""
+    parts = name.split(".")
+    found = importlib.import_module(parts[0])
+    for number, part in enumerate(parts[1:], 2):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            found = importlib.import_module(".".join(parts[:number]))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_names_of_the_package_exist(page):
+    for name in re.findall(r"`(soapgap(?:\.[A-Za-z_]\w*)+)", page.read_text(encoding="utf-8")):
+        if not re.search(r"\.(?:hpp|safetensors|toml|xyz|xml|html|json)$", name):
+            resolve(name)
 
 
 def test_the_diagram_is_made_from_the_floors():
