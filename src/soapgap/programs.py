@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import HostError
+from soapgap.errors import HostError
 
 POLL_INTERVAL = 0.2  # s
 PATIENCE = 5.0  # s between a polite and a final signal
@@ -139,3 +139,12 @@ def run(command, folder, log, time_limit, tick=None):
     """Run a command to its end in ``folder``, output to the file ``log`` there; errors as in `wait`."""
     with background(command, folder, log) as process:
         wait(process, command, Path(folder) / log, time_limit, tick)
+
+
+def count_lines(path):
+    """Number of lines of a growing text file that do not begin with #; 0 if it is not there yet."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return sum(not line.startswith("#") for line in file)
+    except OSError:
+        return 0

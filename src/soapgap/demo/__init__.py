@@ -3,7 +3,7 @@
 
 def run(*args, **kwargs):
     """Run the demo; see `soapgap.demo.run_demo.run`. Imported late, so that importing this package costs nothing."""
-    from .run_demo import run as run_now
+    from soapgap.demo.run_demo import run as run_now
 
     return run_now(*args, **kwargs)
 

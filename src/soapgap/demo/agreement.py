@@ -1,4 +1,4 @@
-"""One structure, one model, three hosts: the largest differences of energy, forces and virial.
+"""Step: one structure, one model, three hosts: the largest differences of energy, forces and virial.
 
     python -m soapgap.demo.agreement MODEL
 
@@ -18,11 +18,19 @@ from ase.build import bulk
 from ase.calculators.socketio import SocketIOCalculator
 from ase.io import write
 
-from ..errors import HostError
-from ..files import write_atomically
-from . import comparison, process
-from .reference import lower_triangular
+from soapgap import programs
+from soapgap.demo import comparison
+from soapgap.demo.workflow import Check, StepResult
+from soapgap.errors import HostError
+from soapgap.files import write_atomically
 
+TITLE = "The same energy, forces and virial in every host"
+TEXT = (
+    "One triclinic, strained and rattled crystal of 54 atoms is computed with the ASE calculator, with LAMMPS on one and on "
+    "two MPI ranks, and with the i-PI driver, served by ASE's own implementation of i-PI's protocol. The table shows the "
+    "largest differences from the ASE calculator; 'relative' divides by the largest value of the same quantity."
+)
+RELATIVE_LIMIT = 1e-9
 TIME_LIMIT = 120.0  # s for each program
 BAR = 1.6021765e6  # bar in one eV/Angstrom^3, the constant that LAMMPS has built in for metal units
 
@@ -59,7 +67,7 @@ def triclinic_structure():
     strain = rng.uniform(-0.03, 0.03, (3, 3))
     crystal.set_cell(crystal.cell.array @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
     crystal.positions += rng.normal(0, 0.1, crystal.positions.shape)
-    lower, rotation = lower_triangular(crystal.cell.array)
+    lower, rotation = crystal.cell.standard_form()
     rotated = Atoms(crystal.symbols, positions=crystal.positions @ rotation.T, cell=lower, pbc=True)
     rotated.wrap()
     return rotated
@@ -67,7 +75,7 @@ def triclinic_structure():
 
 def with_ase(model, atoms, n_threads):
     """The ASE calculator in this process."""
-    from ..calculator import SoapGAP
+    from soapgap.calculator import SoapGAP
 
     copy = atoms.copy()
     copy.calc = SoapGAP(model, n_threads=n_threads)
@@ -80,7 +88,7 @@ def with_lammps(model, atoms, n_ranks, folder):
     write(folder / "structure.data", atoms, format="lammps-data", specorder=["Si"], masses=True)
     write_atomically(folder / "in.agreement", LAMMPS_INPUT.format(model=Path(model).resolve()))
     command = ["mpiexec", "-n", n_ranks, "lmp", "-in", "in.agreement", "-log", "agreement.log"]
-    process.run(command, folder, "lammps.out", TIME_LIMIT)
+    programs.run(command, folder, "lammps.out", TIME_LIMIT)
     forces = np.loadtxt(folder / "forces.txt", skiprows=9)[:, 1:]
     energy, *pressure, volume = np.loadtxt(folder / "scalars.txt")
     xx, yy, zz, xy, xz, yz = np.array(pressure) * volume / BAR
@@ -94,15 +102,15 @@ def with_driver(model, atoms, folder):
     command = ["soapgap", "drive", Path(model).resolve(), "structure.xyz", "--unix", address]
     log = folder / "drive.log"
     copy = atoms.copy()
-    with process.background(command, folder, "drive.log") as driver:
+    with programs.background(command, folder, "drive.log") as driver:
         try:
             with SocketIOCalculator(unixsocket=address, timeout=TIME_LIMIT) as server:
                 copy.calc = server
                 stress = copy.get_stress(voigt=False)
                 values = Values(copy.get_potential_energy(), copy.get_forces(), -copy.get_volume() * stress)
         except OSError as error:
-            raise HostError(f"`{process.command_line(command)}` did not answer ({error}):\n{process.tail(log)}") from error
-        process.wait(driver, command, log, 30)
+            raise HostError(f"`{programs.command_line(command)}` did not answer ({error}):\n{programs.tail(log)}") from error
+        programs.wait(driver, command, log, 30)
     return values
 
 
@@ -141,6 +149,23 @@ def compare_in_temporary_folder(model, n_threads):
     """`compare`, with the files of LAMMPS out of the way."""
     with tempfile.TemporaryDirectory(prefix="soapgap-agreement-") as folder:
         return compare(model, folder, n_threads)
+
+
+def run(flow):
+    """Run the comparison as a command and check it."""
+    result = comparison.run(flow, "agreement", "three hosts", table)
+    names = ("energy", "forces", "virial")
+    rows = [
+        [host, *(f"{values[name]['absolute']:.1e}" for name in names), f"{max(values[name]['relative'] for name in names):.1e}"]
+        for host, values in result.items()
+    ]
+    worst = max(values[name]["relative"] for values in result.values() for name in names)
+    return StepResult(
+        summary=f"All hosts agree to {worst:.0e} of the largest value of the same quantity.",
+        tables=[("Largest differences from the ASE calculator", ["host", "E, eV", "F, eV/Å", "W, eV", "relative"], rows)],
+        checks=[Check("largest relative difference between hosts", worst, RELATIVE_LIMIT)],
+        numbers=result,
+    )
 
 
 def main(arguments=None):

@@ -1,11 +1,11 @@
-"""What the comparing tools of the demo (`python -m soapgap.demo.agreement`, `.elastic`) have in common."""
+"""What the steps that compare (`agreement`, `elastic`) have in common: each is a command, too."""
 
 import argparse
 import json
 import sys
 
-from ..errors import SoapGAPError
-from ..files import write_atomically
+from soapgap.errors import SoapGAPError
+from soapgap.files import write_atomically
 
 
 def command(program, description, compare, table, arguments=None):
@@ -41,3 +41,12 @@ def command(program, description, compare, table, arguments=None):
         return 2
     print(table(result))
     return 0
+
+
+def run(flow, name, title, table):
+    """Run the module `name` of the demo as a command on the demo's model, show its table; the numbers."""
+    command = [sys.executable, "-m", f"soapgap.demo.{name}", "si.safetensors", "--json", f"{name}.json"]
+    flow.run(command, f"{name}.out", 300, title, shown=["python", *command[1:]])
+    result = json.loads((flow.folder / f"{name}.json").read_text(encoding="utf-8"))
+    flow.screen.block(table(result))
+    return result

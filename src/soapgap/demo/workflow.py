@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
-from . import process
-from .screen import Screen
+from soapgap import programs
+from soapgap.demo.screen import Screen
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Workflow:
 
     def show(self, command):
         """Print a command as a user would type it, and remember it for the report."""
-        text = command if isinstance(command, str) else process.command_line(command)
+        text = command if isinstance(command, str) else programs.command_line(command)
         self.commands.append(text)
         self.screen.command(text)
 
@@ -92,13 +92,4 @@ class Workflow:
         """
         self.show(shown or command)
         with self.screen.progress(title) as update:
-            process.run(command, self.folder, log, time_limit, tick=lambda: update(progress() if progress else None))
-
-
-def count_lines(path):
-    """Number of lines of a growing text file that do not begin with #; 0 if it is not there yet."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return sum(not line.startswith("#") for line in file)
-    except OSError:
-        return 0
+            programs.run(command, self.folder, log, time_limit, tick=lambda: update(progress() if progress else None))

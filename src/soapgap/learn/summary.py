@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from soapgap import figures
 from soapgap.files import write_atomically
 from soapgap.learn.errors import QUANTITIES, Comparison
 
@@ -68,30 +68,12 @@ def write_parity_plots(path: Path, comparisons: dict[str, dict[str, Comparison]]
     ImportError
         matplotlib is not installed (`pip install soapgap[plot]`).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     present = [q for q in QUANTITIES if any(len(c[q].reference) for c in comparisons.values())]
-    figure = Figure(figsize=(4.2 * len(present), 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, quantity in zip(np.atleast_1d(figure.subplots(1, len(present))), present, strict=True):
-        _parity(axes, quantity, comparisons)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    write_atomically(path, content.getvalue())
-
-
-def _parity(axes, quantity: str, comparisons: dict[str, dict[str, Comparison]]) -> None:
-    label, unit = LABELS[quantity]
-    for data, colour in (("train", "tab:blue"), ("test", "tab:orange")):
-        comparison = comparisons.get(data, {}).get(quantity)
-        if comparison is not None and len(comparison.reference):
-            rmse = np.sqrt(np.mean((comparison.predicted - comparison.reference) ** 2))
-            axes.plot(comparison.reference, comparison.predicted, ".", ms=3, color=colour, rasterized=True,
-                      label=f"{data}, RMSE {rmse:.3g} {unit}")
-    low = min(axes.get_xlim()[0], axes.get_ylim()[0])
-    high = max(axes.get_xlim()[1], axes.get_ylim()[1])
-    axes.plot([low, high], [low, high], color="0.4", lw=0.8, zorder=0)
-    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", title=label,
-             xlabel=f"reference ({unit})", ylabel=f"model ({unit})")
-    axes.legend(fontsize=8)
+    with figures.drawing(4.2 * len(present), 4.0, 1, len(present)) as (figure, panels):
+        for axes, quantity in zip(panels[0], present, strict=True):
+            label, unit = LABELS[quantity]
+            parts = {data: (c[quantity].reference, c[quantity].predicted) for data, c in comparisons.items()
+                     if len(c[quantity].reference)}
+            rmse = {data: np.sqrt(np.mean((predicted - reference) ** 2)) for data, (reference, predicted) in parts.items()}
+            figures.parity(axes, parts, unit, label, {data: f"{data}, RMSE {value:.3g} {unit}" for data, value in rmse.items()})
+        figures.save(figure, path)

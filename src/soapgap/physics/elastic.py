@@ -1,21 +1,13 @@
-"""Lattice constant and elastic constants with any ASE calculator.
+"""Lattice constant and elastic constants with any ASE calculator."""
 
-As a command it compares a silicon model with the Stillinger-Weber reference::
-
-    python -m soapgap.demo.elastic MODEL
-"""
-
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
-from ase.build import bulk
 from ase.optimize import BFGS
 from ase.units import GPa
 from scipy.optimize import brentq
 
-from ..errors import InputError
-from . import comparison
+from soapgap.errors import InputError
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -160,46 +152,3 @@ def cubic_constants(atoms, calculator, strain=4e-3, atom_energy=0.0):
         c44=float(np.diag(c)[3:].mean()),
         c44_unrelaxed=float(np.diag(frozen)[3:].mean()),
     )
-
-
-def compare(model_path, n_threads=1):
-    """Constants of diamond silicon with a model and with the Stillinger-Weber reference: a dict of two dicts."""
-    from ..calculator import SoapGAP
-    from .reference import StillingerWeber
-
-    crystal = bulk("Si", cubic=True, a=5.43)
-    calculator = SoapGAP(model_path, n_threads=n_threads)
-    e0 = calculator.potential.model.e0.get("Si", 0.0)
-    return {
-        "model": asdict(cubic_constants(crystal, calculator, atom_energy=e0)),
-        "reference": asdict(cubic_constants(crystal, StillingerWeber())),
-    }
-
-
-ROWS = (
-    ("a0", "lattice constant a0", "A", "{:.4f}"),
-    ("cohesive_energy", "cohesive energy", "eV/atom", "{:.4f}"),
-    ("c11", "C11", "GPa", "{:.1f}"),
-    ("c12", "C12", "GPa", "{:.1f}"),
-    ("c44", "C44", "GPa", "{:.1f}"),
-    ("c44_unrelaxed", "C44, atoms not relaxed", "GPa", "{:.1f}"),
-)
-
-
-def table(result):
-    """The comparison as lines of text."""
-    lines = [f"{'':26s}{'soapgap':>12s}{'SW':>12s}{'difference':>12s}"]
-    for key, name, unit, form in ROWS:
-        model, reference = result["model"][key], result["reference"][key]
-        percent = 100 * (model - reference) / reference
-        lines.append(f"{name + ', ' + unit:26s}{form.format(model):>12s}{form.format(reference):>12s}{percent:>+11.2f}%")
-    return "\n".join(lines)
-
-
-def main(arguments=None):
-    """Command line."""
-    return comparison.command("soapgap.demo.elastic", __doc__.splitlines()[0], compare, table, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Phonons of a crystal by finite displacements: is it a minimum of the model's energy?
+"""Phonons by finite displacements, and what they say of ring polymers.
 
     Phi(0 a alpha, R b beta) = -[F_b beta(+delta) - F_b beta(-delta)] / (2 delta)
     D(q)_ab = (m_a m_b)^(-1/2) sum_R Phi(0 a, R b) exp(i q . (R + r_b - r_a))
@@ -9,23 +9,10 @@ each pair of atoms taken with its nearest images.
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 import numpy as np
 from ase import Atoms, units
-from scipy.optimize import minimize
-
-from soapgap.errors import InputError
-from soapgap.potential import Potential
-from soapgap.report.model_crystals import reduced_formula
 
 DELTA = 0.01  # Angstrom
-MOST_ATOMS = 16
-MOST_SECONDS = 30.0
-IMAGINARY = -0.05  # THz: rounding and the finite displacement stay above it
-RESIDUAL = 2e-3  # eV/Angstrom: forces that may be left after the relaxation
-N_PATH = 120
 TO_THZ = np.sqrt(units._e / units._amu) / 1e-10 / (2.0 * np.pi) / 1e12  # from sqrt(eV/(A^2 u))
 
 
@@ -38,30 +25,56 @@ def supercell_repeats(atoms: Atoms, cutoff: float) -> tuple[int, int, int]:
     return tuple(2 * int(np.ceil(cutoff / height - 1e-9)) for height in heights)
 
 
-def force_constants(potential: Potential, atoms: Atoms, repeats: tuple[int, int, int], delta: float = DELTA) -> np.ndarray:
+def second_derivatives(potential, atoms: Atoms, n_moved: int | None = None, delta: float = DELTA) -> np.ndarray:
+    """Second derivatives of the energy by central differences of the forces.
+
+    Parameters
+    ----------
+    potential : Potential
+        Or anything whose ``compute(atoms)`` has ``forces``.
+    atoms : ase.Atoms
+    n_moved : int, optional
+        Only the first so many atoms are moved.
+    delta : float
+        Displacement to both sides (Angstrom).
+
+    Returns
+    -------
+    array (n_moved, 3, n_atoms, 3)
+        d2E / dR_a,alpha dR_b,beta in eV/Angstrom^2, as it comes: neither symmetrised nor with the acoustic sum rule.
+    """
+    moved, n = atoms.copy(), len(atoms) if n_moved is None else n_moved
+    phi = np.empty((n, 3, len(atoms), 3))
+    for a, alpha in np.ndindex(n, 3):
+        ends = []
+        for step in (delta, -delta):
+            moved.positions[:] = atoms.positions
+            moved.positions[a, alpha] += step
+            ends.append(potential.compute(moved).forces)
+        phi[a, alpha] = -(ends[0] - ends[1]) / (2.0 * delta)
+    return phi
+
+
+def force_constants(potential, atoms: Atoms, repeats: tuple[int, int, int], delta: float = DELTA) -> np.ndarray:
     """Second derivatives of the energy between the first cell and the supercell.
 
     Parameters
     ----------
-    atoms : primitive cell
-    repeats : size of the supercell, ordered as `atoms.repeat(repeats)`
-    delta : displacement to both sides (A)
+    potential : Potential
+    atoms : ase.Atoms
+        Primitive cell.
+    repeats : tuple of int
+        Size of the supercell, ordered as `atoms.repeat(repeats)`.
+    delta : float
+        Displacement to both sides (Angstrom).
 
     Returns
     -------
-    Phi : (n_atoms, 3, n_super, 3) eV/A^2, with the acoustic sum rule imposed on the atom itself
+    array (n_atoms, 3, n_super, 3)
+        eV/Angstrom^2, with the acoustic sum rule imposed on the atom itself.
     """
-    large, n = atoms.repeat(repeats), len(atoms)
-    phi = np.empty((n, 3, len(large), 3))
-    for a in range(n):
-        for alpha in range(3):
-            ends = []
-            for step in (delta, -delta):
-                moved = large.copy()
-                moved.positions[a, alpha] += step
-                ends.append(potential.compute(moved).forces)
-            phi[a, alpha] = -(ends[0] - ends[1]) / (2.0 * delta)
-    for a in range(n):
+    phi = second_derivatives(potential, atoms.repeat(repeats), len(atoms), delta)
+    for a in range(len(atoms)):
         phi[a, :, a] -= phi[a].sum(axis=1)
     return phi
 
@@ -71,8 +84,11 @@ class DynamicalMatrix:
 
     Parameters
     ----------
-    atoms : primitive cell
-    repeats, phi : supercell and result of `force_constants`
+    atoms : ase.Atoms
+        Primitive cell.
+    repeats : tuple of int
+    phi : array (n_atoms, 3, n_super, 3)
+        Supercell and result of `force_constants`.
     """
 
     def __init__(self, atoms: Atoms, repeats: tuple[int, int, int], phi: np.ndarray) -> None:
@@ -99,7 +115,8 @@ class DynamicalMatrix:
 
         Parameters
         ----------
-        q : (3,) in units of the reciprocal lattice vectors
+        q : array (3,)
+            In units of the reciprocal lattice vectors.
         """
         n = len(self.atoms)
         wave = 2.0 * np.pi * np.linalg.inv(self.atoms.cell.array) @ np.asarray(q, float)
@@ -114,91 +131,34 @@ class DynamicalMatrix:
         return np.stack(axes, -1).reshape(-1, 3)
 
 
-def relaxed(potential: Potential, atoms: Atoms) -> tuple[Atoms, float]:
-    """The positions relaxed in the fixed cell, and the largest component of the force left (eV/A)."""
-    trial = atoms.copy()
-
-    def function(x: np.ndarray) -> tuple[float, np.ndarray]:
-        trial.positions = x.reshape(-1, 3)
-        result = potential.compute(trial)
-        return result.energy, -result.forces.ravel()
-
-    start = np.abs(function(atoms.positions.ravel())[1]).max()
-    if start > 1e-5:
-        found = minimize(function, atoms.positions.ravel(), jac=True, method="BFGS", options={"gtol": 1e-5, "maxiter": 200})
-        start = np.abs(function(found.x)[1]).max()
-    return trial, float(start)
+def angular_frequencies_squared(potential, atoms: Atoms, displacement: float = DELTA) -> np.ndarray:
+    """Eigenvalues (1/s^2), ascending, of the dynamical matrix of all atoms of a structure; masses as ASE has them."""
+    n = 3 * len(atoms)
+    hessian = second_derivatives(potential, atoms, delta=displacement).reshape(n, n)
+    masses = np.repeat(atoms.get_masses(), 3)
+    dynamical = 0.5 * (hessian + hessian.T) / np.sqrt(np.outer(masses, masses))
+    return np.linalg.eigvalsh(dynamical) * units._e / (units._amu * 1e-20)
 
 
-def phonon_check(potential: Potential, atoms: Atoms, seconds: float = MOST_SECONDS) -> dict[str, Any]:
-    """Frequencies of a crystal on all q of a supercell and along a path through the Brillouin zone.
+def ring_polymer_kinetic_energy(omega2, temperature: float, n_beads: int) -> float:
+    """Kinetic energy (eV) of harmonic ring polymers, what the centroid virial estimator averages to in a harmonic crystal.
+
+        K = sum over modes of 1/(2 beta) sum_k w^2 / (w^2 + w_k^2),    w_k = (2 P / beta hbar) sin(pi k / P),  k = 0 .. P-1
+
+    A mode without a frequency counts kT/2 (the estimator: M. F. Herman, E. J. Bruskin and B. J. Berne, J. Chem. Phys. 76,
+    5150 (1982)).
 
     Parameters
     ----------
-    atoms : primitive cell at the volume to look at; positions are relaxed first
-    seconds : the check is not begun if it would take longer
-
-    Returns
-    -------
-    JSON values: "frequencies_gamma" (THz), "lowest" and "highest" (THz) with "lowest_q", "n_imaginary" and "n_modes" on the q
-    of the supercell, "path" (coordinate, labels, bands), "residual_force", "repeats", "warning" or None
-
-    Raises
-    ------
-    InputError
-        The check cannot be made or would take too long: the message is the reason.
+    omega2 : array (n_modes,)
+        Squared angular frequencies (1/s^2); negative ones count as zero.
+    temperature : float
+        K.
+    n_beads : int
+        P.
     """
-    if len(atoms) > MOST_ATOMS:
-        raise InputError(f"the primitive cell has {len(atoms)} atoms, more than {MOST_ATOMS}")
-    repeats = supercell_repeats(atoms, potential.cutoff)
-    large = atoms.repeat(repeats)
-    start = time.perf_counter()
-    potential.compute(large)
-    expected = (time.perf_counter() - start) * 6 * len(atoms)
-    if expected > seconds:
-        raise InputError(f"{6 * len(atoms)} displacements of a supercell of {len(large)} atoms would take {expected:.0f} s, "
-                         f"more than {seconds:g} s")
-    rested, residual = relaxed(potential, atoms)
-    if residual > RESIDUAL:
-        raise InputError(f"the atoms do not come to rest in their cell: a force of {residual:.3g} eV/Å is left")
-    matrix = DynamicalMatrix(rested, repeats, force_constants(potential, rested, repeats))
-    return _summary(matrix, residual)
-
-
-def _summary(matrix: DynamicalMatrix, residual: float) -> dict[str, Any]:
-    qs = matrix.commensurate()
-    table = np.array([matrix.frequencies(q) for q in qs])
-    imaginary = int((table < IMAGINARY).sum())
-    lowest = int(np.argmin(table.min(axis=1)))
-    warning = None
-    if imaginary:
-        where = ", ".join(f"{x:g}" for x in qs[lowest])
-        warning = (f"{imaginary} of {table.size} phonon modes of {reduced_formula(matrix.atoms)} are imaginary, the worst "
-                   f"{abs(table.min()):.2f}i THz at q = ({where}): for this model the crystal is not stable")
-    return {
-        "n_atoms": len(matrix.atoms),
-        "volume_per_atom": matrix.atoms.get_volume() / len(matrix.atoms),
-        "repeats": list(matrix.repeats),
-        "n_super": len(matrix.atoms) * int(np.prod(matrix.repeats)),
-        "residual_force": residual,
-        "n_q": len(qs),
-        "n_modes": table.size,
-        "n_imaginary": imaginary,
-        "lowest": float(table.min()),
-        "lowest_q": qs[lowest].tolist(),
-        "highest": float(table.max()),
-        "frequencies_gamma": table[0].tolist(),
-        "path": _path(matrix),
-        "warning": warning,
-    }
-
-
-def _path(matrix: DynamicalMatrix) -> dict[str, Any] | None:
-    """Bands along ASE's standard path of the Bravais lattice; None if ASE does not recognise the lattice."""
-    try:
-        path = matrix.atoms.cell.bandpath(npoints=N_PATH, eps=1e-3)
-    except RuntimeError:
-        return None
-    x, ticks, labels = path.get_linear_kpoint_axis()
-    bands = np.array([matrix.frequencies(q) for q in path.kpts])
-    return {"x": (x / x[-1]).tolist(), "ticks": (ticks / x[-1]).tolist(), "labels": list(labels), "bands": bands.tolist()}
+    k = np.arange(n_beads)
+    omega_k = 2 * n_beads * units._k * temperature / units._hbar * np.sin(np.pi * k / n_beads)
+    omega2 = np.maximum(np.asarray(omega2, dtype=float), 0.0)[:, None]
+    ratio = np.divide(omega2, omega2 + omega_k**2, out=np.ones((len(omega2), n_beads)), where=omega2 + omega_k**2 > 0)
+    return 0.5 * units.kB * temperature * float(ratio.sum())

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from soapgap.report.figures import COLOURS, INK, LINE, MARK, SOFT, TEST, TRAIN, drawing, svg
+from soapgap import figures
+from soapgap.figures import COLOURS, INK, LINE, MARK, SOFT, TEST, TRAIN, drawing, few_ticks, svg
 from soapgap.report.model_phonons import IMAGINARY
 from soapgap.report.numbers import Comparisons
 
@@ -17,46 +18,17 @@ UNITS = {"energy": "meV/atom", "force": "eV/Å", "virial": "meV/atom", "local_en
 REFERENCE_UNITS = {"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom", "local_energy": "eV", "curvature": "eV/Å²"}
 NAMES = {"energy": "energy", "force": "force component", "virial": "virial component", "local_energy": "energy of an atom",
          "curvature": "curvature"}
-MANY = 20_000  # points; more are shown as a density
-CELLS = 150
 MOST_PAIRS = 36
 VIEW = 0.3  # part of the volume to both sides of the minimum that an E(V) plot shows
 
 
 def parity(quantity: str, comparisons: Comparisons) -> str:
     """Prediction against reference, train and test; a density if there are many values."""
-    parts = {label: c[quantity] for label, c in comparisons.items() if quantity in c and len(c[quantity].reference)}
-    everything = np.concatenate([v for c in parts.values() for v in (c.reference, c.predicted)])
-    low, high = float(everything.min()), float(everything.max())
-    margin = 0.03 * (high - low) or 0.01 * abs(high) or 1.0
-    ends = (low - margin, high + margin)
+    parts = {label: (c[quantity].reference, c[quantity].predicted) for label, c in comparisons.items()
+             if quantity in c and len(c[quantity].reference)}
     with drawing(*SQUARE) as (figure, axes):
-        ax = axes[0, 0]
-        ax.plot(ends, ends, color=SOFT, lw=0.7, zorder=1)
-        for order, (label, c) in enumerate(parts.items()):
-            if len(c.reference) > MANY:
-                _density(ax, c.reference, c.predicted, ends, COLOURS[label], 2 + order)
-            else:
-                ax.scatter(c.reference, c.predicted, s=5, color=COLOURS[label], alpha=0.6, linewidths=0, rasterized=True,
-                           zorder=2 + order)
-            ax.plot([], [], "o", ms=4, color=COLOURS[label], label=label)
-        unit = REFERENCE_UNITS[quantity]
-        ax.set(xlim=ends, ylim=ends, xlabel=f"reference ({unit})", ylabel=f"model ({unit})", title=NAMES[quantity])
-        ax.set_box_aspect(1)
-        ax.legend(loc="upper left")
-        _few_ticks(ax, 5, 5)
+        figures.parity(axes[0, 0], parts, REFERENCE_UNITS[quantity], NAMES[quantity])
         return svg(figure, f"parity-{quantity}", f"{NAMES[quantity]}: prediction against reference")
-
-
-def _density(ax, x: np.ndarray, y: np.ndarray, ends: tuple[float, float], colour: str, order: int) -> None:
-    """Counts in cells as opacity, on a logarithmic scale."""
-    from matplotlib.colors import to_rgb
-
-    counts = np.histogram2d(y, x, bins=CELLS, range=[ends, ends])[0]
-    pixels = np.zeros((CELLS, CELLS, 4))
-    pixels[..., :3] = to_rgb(colour)
-    pixels[..., 3] = np.where(counts > 0, 0.5 + 0.5 * np.log1p(counts) / np.log1p(counts.max()), 0.0)
-    ax.imshow(pixels, extent=(*ends, *ends), origin="lower", interpolation="nearest", zorder=order, aspect="auto")
 
 
 def error_histogram(quantity: str, histogram: Mapping[str, Any]) -> str:
@@ -73,23 +45,18 @@ def error_histogram(quantity: str, histogram: Mapping[str, Any]) -> str:
         ax.set(xlabel=f"model − reference ({UNITS[quantity]})", ylabel="values per bin (%)", ylim=(0.0, None),
                xlim=(edges[0], edges[-1]), title=f"error of the {NAMES[quantity]}")
         ax.legend(loc="upper right")
-        _few_ticks(ax, 5, 5)
+        few_ticks(ax, 5, 5)
         return svg(figure, f"histogram-{quantity}", f"distribution of the errors of the {NAMES[quantity]}")
-
-
-def _few_ticks(ax, n_x: int, n_y: int) -> None:
-    ax.locator_params(axis="x", nbins=n_x)
-    ax.locator_params(axis="y", nbins=n_y)
 
 
 def dimers(curves: Sequence[Mapping[str, Any]]) -> list[str]:
     """Energy of two atoms against their distance, a plot per pair; what lies below the data is shaded."""
-    figures = []
+    found = []
     for k, curve in enumerate(curves[:MOST_PAIRS]):
         with drawing(*SMALL) as (figure, axes):
             _dimer(axes[0, 0], curve)
-            figures.append(svg(figure, f"dimer-{k}", f"energy of two atoms alone, {curve['pair']}, against their distance"))
-    return figures
+            found.append(svg(figure, f"dimer-{k}", f"energy of two atoms alone, {curve['pair']}, against their distance"))
+    return found
 
 
 def _dimer(ax, curve: Mapping[str, Any]) -> None:
@@ -115,7 +82,7 @@ def _dimer(ax, curve: Mapping[str, Any]) -> None:
         ax.plot(r[bad], energy[bad], color=MARK, lw=2.2, zorder=4)
     ax.set(title=curve["pair"].replace("-", "–"), xlabel="distance (Å)", ylabel="energy (eV)", xlim=(0.0, r[-1]),
            ylim=(bottom, top))
-    _few_ticks(ax, 6, 4)
+    few_ticks(ax, 6, 4)
 
 
 def crystal_name(entry: Mapping[str, Any]) -> str:
@@ -126,7 +93,7 @@ def crystal_name(entry: Mapping[str, Any]) -> str:
 
 def energy_volume(curves: Sequence[Mapping[str, Any]]) -> list[str]:
     """E(V) of every crystal: the model's curve and the reference."""
-    figures = []
+    found = []
     for k, curve in enumerate(curves):
         with drawing(*SIZE) as (figure, axes):
             ax = axes[0, 0]
@@ -140,9 +107,9 @@ def energy_volume(curves: Sequence[Mapping[str, Any]]) -> list[str]:
             _near_minimum(ax, curve)
             ax.legend(loc="upper center")
             ax.ticklabel_format(useOffset=False)
-            _few_ticks(ax, 6, 5)
-            figures.append(svg(figure, f"volume-{k}", f"energy of {curve['formula']} against volume"))
-    return figures
+            few_ticks(ax, 6, 5)
+            found.append(svg(figure, f"volume-{k}", f"energy of {curve['formula']} against volume"))
+    return found
 
 
 def _near_minimum(ax, curve: Mapping[str, Any]) -> None:
@@ -159,7 +126,7 @@ def _near_minimum(ax, curve: Mapping[str, Any]) -> None:
 
 def phonons(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """Bands of every crystal; imaginary frequencies are negative and red."""
-    figures = []
+    found = []
     for k, entry in enumerate(entries):
         path = entry["path"]
         if path is None:
@@ -179,8 +146,8 @@ def phonons(entries: Sequence[Mapping[str, Any]]) -> list[str]:
                    xlabel="path through the Brillouin zone", title=crystal_name(entry))
             right = ax.secondary_yaxis("right", functions=(_wave_numbers, _frequencies))
             right.set_ylabel("wave number (cm⁻¹)")
-            figures.append(svg(figure, f"phonons-{k}", f"phonon bands of {entry['formula']}"))
-    return figures
+            found.append(svg(figure, f"phonons-{k}", f"phonon bands of {entry['formula']}"))
+    return found
 
 
 def _wave_numbers(frequency):
@@ -206,35 +173,17 @@ def _joined_ticks(ticks: Sequence[float], labels: Sequence[str]) -> tuple[list[f
 
 def learning_curve(points: Sequence[Mapping[str, Any]], quantities: Sequence[str]) -> list[str]:
     """Error of frames that were not fitted against the number of training frames, both logarithmic."""
-    figures = []
+    found = []
     for quantity in quantities:
         with drawing(*SIZE) as (figure, axes):
-            ax = axes[0, 0]
             chosen = [p for p in points if quantity in p["errors"]]
-            n = [p["n_frames"] for p in chosen]
             entries = [p["errors"][quantity] for p in chosen]
-            for measure, colour in (("rmse", TEST), ("mae", TRAIN)):
-                if all(measure in e for e in entries):
-                    ax.plot(n, [e[measure] for e in entries], "o-", ms=3.5, color=colour, label=measure.upper())
-            if all("lowest" in e for e in entries):
-                band = [[e[end] for e in entries] for end in ("lowest", "highest")]
-                ax.fill_between(n, *band, color=TEST, alpha=0.15, lw=0)
-            ax.set(xscale="log", yscale="log", xlabel="training frames", ylabel=f"error ({UNITS[quantity]})",
-                   title=NAMES[quantity])
-            ax.set_xticks(n, [str(value) for value in n])
-            ax.minorticks_off()
-            _plain_log(ax.yaxis)
-            ax.legend(loc="upper right")
-            figures.append(svg(figure, f"learning-{quantity}", f"learning curve of the {NAMES[quantity]}"))
-    return figures
-
-
-def _plain_log(axis) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0), numticks=20))
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            known = {name: [e.get(name) for e in entries] for name in ("rmse", "mae", "lowest", "highest")}
+            curves = {name.upper(): known[name] for name in ("rmse", "mae") if None not in known[name]}
+            band = (known["lowest"], known["highest"]) if None not in known["lowest"] else ()
+            figures.learning_curve(axes[0, 0], [p["n_frames"] for p in chosen], curves, UNITS[quantity], NAMES[quantity], band)
+            found.append(svg(figure, f"learning-{quantity}", f"learning curve of the {NAMES[quantity]}"))
+    return found
 
 
 def tuning(trials: Sequence[Mapping[str, Any]], objective: str) -> str:
@@ -248,5 +197,5 @@ def tuning(trials: Sequence[Mapping[str, Any]], objective: str) -> str:
         ax.set(xlabel="trial", ylabel=objective)
         ax.legend(loc="upper right")
         ax.ticklabel_format(axis="y", useOffset=False)
-        _few_ticks(ax, 8, 4)
+        few_ticks(ax, 8, 4)
         return svg(figure, "tuning", "objective of every trial of the tuning")

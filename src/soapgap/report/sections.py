@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soapgap.config.toml import to_toml, without_empty
+from soapgap.figures import picture
 from soapgap.learn.errors import QUANTITIES
 from soapgap.learn.usage import size
 from soapgap.report import plots, tables
-from soapgap.report.figures import picture
 from soapgap.report.input import ReportInput
 from soapgap.report.tables import Cell, Numbers, Table
 from soapgap.say import clock

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from soapgap.files import write_atomically
+from soapgap import figures
 from soapgap.learn.errors import QUANTITIES
 from soapgap.learn.summary import LABELS
 from soapgap.tune.grouped import TallRows, each_structure, split
@@ -140,23 +139,9 @@ def plot_curve(path: Path, curve: dict[str, Any]) -> None:
     ImportError
         matplotlib is not installed (`pip install soapgap[plot]`).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
-    figure = Figure(figsize=(4.2 * len(curve["errors"]), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = np.atleast_1d(figure.subplots(1, len(curve["errors"])))
-    for axes, (kind, values) in zip(panels, curve["errors"].items(), strict=True):
-        errors = np.array(values)
-        axes.fill_between(curve["sizes"], errors.min(axis=1), errors.max(axis=1), alpha=0.25, lw=0)
-        axes.loglog(curve["sizes"], errors.mean(axis=1), "o-", ms=4)
-        axes.set(title=LABELS[kind][0], xlabel="training frames", ylabel=f"RMSE, left out ({curve['units'][kind]})")
-        axes.minorticks_off()
-        axes.set_xticks(curve["sizes"], labels=[str(n) for n in curve["sizes"]])
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.grid(alpha=0.3)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
-    write_atomically(path, content.getvalue())
+    with figures.drawing(4.2 * len(curve["errors"]), 3.6, 1, len(curve["errors"])) as (figure, panels):
+        for axes, (kind, values) in zip(panels[0], curve["errors"].items(), strict=True):
+            errors = np.array(values)
+            figures.learning_curve(axes, curve["sizes"], {"RMSE, left out": errors.mean(axis=1)}, curve["units"][kind],
+                                   LABELS[kind][0], (errors.min(axis=1), errors.max(axis=1)))
+        figures.save(figure, path)

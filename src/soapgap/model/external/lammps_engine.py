@@ -230,7 +230,7 @@ def _checked(word: str, digest: str, folders: Sequence[Path]) -> str:
     if (found := hash_files([path])) != digest:
         raise InputError(f"{path} is not the file that the model was fitted with: SHA-256 {found[:12]}..., expected "
                          f"{digest[:12]}...; find the right one")
-    return str(path)
+    return f'"{path}"' if " " in str(path) else str(path)
 
 
 def _in_box(atoms: Atoms) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
