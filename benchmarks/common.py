@@ -29,7 +29,7 @@ FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512dq", "avx512vl", "avx512bw", "a
 def one_core_environment() -> dict:
     """The environment with every thread pool that we know of set to one thread (featomic's is rayon)."""
     ones = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
-    paths = [str(HERE), str(HERE.parent / "tests"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(HERE), os.environ.get("PYTHONPATH", "")]
     return os.environ | ones | {"PYTHONPATH": os.pathsep.join(p for p in paths if p)}
 
 
@@ -118,7 +118,7 @@ def launch(command, folder, log: str = "log.txt") -> dict:
 
 
 def fit_in_child(settings: dict, folder) -> dict:
-    """Fit a model on one core in a process of its own, wall time of all of it: {"seconds", "bytes", "steps"}."""
+    """Fit a model on one core in a process of its own, wall time of all of it: {"seconds", "bytes", "steps", "errors", ...}."""
     path = Path(folder, "settings.json")
     write_atomically(path, json.dumps(settings, indent=1))
     whole = launch([sys.executable, WORKERS, "fit", path], folder, "fit.log")

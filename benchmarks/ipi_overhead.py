@@ -15,6 +15,7 @@ machine's ceiling.
 
 import argparse
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,27 +23,45 @@ import time
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is imported
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-import ipi_runs
 import numpy as np
 from ase.build import bulk
+from ase.io import write
 from common import one_core_environment
-from evaluator_tools import model as model_of
-from evaluator_tools import pair_term
-from ipi_runs import THERMOSTAT, ipi_running
-from ipi_tools import process, program
 from rich.console import Console
 from rich.table import Table
 
+from soapgap.model import Model, PairTerm
 from soapgap.potential import Potential
+from soapgap.programs import background, count_lines, tail
+from soapgap.radial.table import radial_table
 
 HERE = Path(__file__).resolve().parent
 BEADS = 8
 LONG = 600.0  # seconds; no run takes longer
 STRIDE = 20  # steps between lines of output
-INPUT = ipi_runs.INPUT.replace('stride="1" filename="out">[step, conserved, potential, volume, virial_md, kinetic_md]',
-                               f'stride="{STRIDE}" filename="out">[step, conserved]')
+INPUT = """\
+<simulation verbosity="low" safe_stride="1000000">
+  <output prefix="run"><properties stride="{stride}" filename="out">[step, conserved]</properties></output>
+  <total_steps>{steps}</total_steps>
+  <prng><seed>11</seed></prng>
+  {forcefield}
+  <system>
+    <initialize nbeads="{beads}">
+      <file mode="ase">start.xyz</file><velocities mode="thermal" units="kelvin">300</velocities>
+    </initialize>
+    <forces><force forcefield="soapgap"/></forces>
+    <motion mode="dynamics">
+      <dynamics mode="nvt"><timestep units="femtosecond">1</timestep>
+        <thermostat mode="pile_g"><tau units="femtosecond">50</tau></thermostat></dynamics>
+    </motion>
+    <ensemble><temperature units="kelvin">300</temperature></ensemble>
+  </system>
+</simulation>
+"""
+SOCKET = """<ffsocket name="soapgap" mode="{mode}" pbc="false"><address>{address}</address><port>{port}</port>
+    <consolidate_messages>{consolidate}</consolidate_messages>{options}</ffsocket>"""
+DEFAULTS = {"forcefield": SOCKET, "mode": "unix", "address": "run", "port": 1, "consolidate": "True", "options": ""}
 BATCH = {"options": f"<batch_size>{BEADS}</batch_size>"}
 LATENCY = "<latency>1e-5</latency>"  # seconds that i-PI sleeps between two looks; 1e-4 by default
 PES = HERE.parent / "src" / "soapgap" / "ipi" / "soapgap_ipi_pes.py"
@@ -78,31 +97,54 @@ def direct(model: Path, together: bool) -> dict:
 
 def step_seconds(atoms, model: Path, settings: dict, driver: list[str] | None, steps: int, ranks: int = 1) -> float:
     """Wall time of a step: of a run of i-PI, its first tenth left out."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        run = {"steps": steps, "ensemble": "nvt", "dynamics": THERMOSTAT.format("pile_g"), "temperature": 300, **settings}
-        with ipi_running(folder, atoms, **run) as ipi:
+    with tempfile.TemporaryDirectory(prefix="sg", dir="/tmp") as name:  # short: it is part of the socket's path
+        folder, prefix = Path(name), f"{name}/"
+        run = DEFAULTS | {"steps": steps, "stride": STRIDE, **settings}
+        where = ["--unix=run", f"--prefix={prefix}"]
+        if run["mode"] == "inet":
+            run |= {"address": "127.0.0.1", "port": free_port()}
+            where = ["--host=127.0.0.1", f"--port={run['port']}"]
+        write(folder / "start.xyz", atoms, format="extxyz")
+        (folder / "input.xml").write_text(INPUT.format(**run | {"forcefield": run["forcefield"].format(**run)}))
+        with background(["i-pi", "-S", prefix, "input.xml"], folder, "ipi.log") as ipi:
             if driver is None:
-                return _seconds(ipi, steps)
-            command = [program("soapgap"), "drive", str(model), "start.xyz", "--every", "0", *driver,
-                       *(f"--{key}={value}" for key, value in ipi.where.items())]
-            if ranks > 1:
-                command = [program("mpiexec"), "-n", str(ranks), *command]
-            with process(command, folder, folder / "drive.log", env=one_core_environment()):
-                return _seconds(ipi, steps)
+                return _seconds(ipi, folder, steps)
+            command = [*(["mpiexec", "-n", str(ranks)] if ranks > 1 else []), "soapgap", "drive", str(model), "start.xyz",
+                       "--every", "0", *driver, *where]
+            with background(command, folder, "drive.log"):
+                return _seconds(ipi, folder, steps)
 
 
-def _seconds(ipi, steps: int) -> float:
+def free_port() -> int:
+    """A port that nobody listens to."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def _seconds(ipi: subprocess.Popen, folder: Path, steps: int) -> float:
     """Waits for the run's last line, and measures from a tenth of it on."""
     end, start, begun = time.monotonic() + LONG, None, 0
-    while ipi.running.poll() is None and time.monotonic() < end:
-        done = STRIDE * (ipi.steps() - 1)
+    while ipi.poll() is None and time.monotonic() < end:
+        done = STRIDE * (count_lines(folder / "run.out") - 2)  # the last line may still be half written
         if start is None and done >= steps // 10:
             start, begun = time.perf_counter(), done
-        if done >= steps - STRIDE:  # the last line may still be half written: it is not counted
+        if done >= steps - STRIDE:
             return (time.perf_counter() - start) / (done - begun)
         time.sleep(0.005)
-    raise RuntimeError((ipi.folder / "ipi.log").read_text()[-2000:])
+    raise RuntimeError(tail(folder / "ipi.log", 20))
+
+
+def no_pairs() -> Model:
+    """A pair term whose cutoff no pair of the crystal is within."""
+    cutoff = 1.2
+
+    def well(r, lo, hi):
+        x = cutoff - r
+        return np.stack([x**4, -4.0 * x**3, 12.0 * x**2])[:, :, None]
+
+    term = PairTerm(("Si", "Si"), cutoff, radial_table(well, [0.8, cutoff]), {"kind": "distance_2b"})
+    return Model(["Si"], {"Si": 0.0}, [term])
 
 
 def bare_seconds(potential: Potential, beads: list, together: bool, seconds: float = 0.5) -> float:
@@ -126,7 +168,7 @@ def overhead(model: Path, rounds: int, steps: int, screen: Console) -> None:
         bead.positions += rng.normal(scale=0.03, size=bead.positions.shape)
     with tempfile.TemporaryDirectory() as folder:
         models = [model, Path(folder) / "no-pairs.safetensors"]
-        model_of(pair_term(("Si", "Si"), cutoff=1.2, width=0.3)).save(models[1])
+        no_pairs().save(models[1])
         potentials = [Potential(each, n_threads=1, skin=0.5, n_lists=64) for each in models]
         samples = {name: [] for name in ROUTES}
         for _ in range(rounds):
@@ -150,7 +192,7 @@ def overhead(model: Path, rounds: int, steps: int, screen: Console) -> None:
 
 CEILING = """
 import sys, time
-sys.path[:0] = {paths!r}
+sys.path.insert(0, {here!r})
 from ipi_overhead import crystal
 from soapgap.potential import Potential
 potential, atoms = Potential({model!r}, n_threads=1, skin=0.5), crystal({side})
@@ -169,7 +211,7 @@ class Independent:
     """A process that evaluates by itself."""
 
     def __init__(self, model: Path, side: int):
-        code = CEILING.format(paths=[str(HERE), str(HERE.parent / "tests")], model=str(model), side=side)
+        code = CEILING.format(here=str(HERE), model=str(model), side=side)
         self.process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=one_core_environment())
         assert self.process.stdout.readline().strip() == "ready"
@@ -244,7 +286,6 @@ def main() -> None:
     parser.add_argument("--skip-scaling", action="store_true")
     parser.add_argument("--skip-overhead", action="store_true")
     options = parser.parse_args()
-    ipi_runs.LIMIT, ipi_runs.INPUT = LONG, INPUT
     screen = Console(width=110)
     if not options.skip_overhead:
         overhead(options.model.resolve(), options.rounds, options.steps, screen)

@@ -15,7 +15,6 @@ from pathlib import Path
 # before numpy is imported; children get theirs from common.one_core_environment
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))  # quip_oracle
 
 import table_ase
 import table_fit

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from ase.io import read, write
 from common import Table, fit_in_child, installed, interleaved, launch, median, pairwise
-from fit_silicon import settings as published_settings
 
 from soapgap.model import Model
 
@@ -17,6 +16,29 @@ COLUMNS = [("frames", "frames", "d"), ("n_sparse", "sparse points", "d"),
            ("ratio", "ratio", ".1f"), ("ratio_low", "lowest", ".1f"), ("ratio_high", "highest", ".1f"),
            ("soapgap_gb", "soapgap GB", ".2f"), ("gap_fit_gb", "gap_fit GB", ".2f"), ("memory_ratio", "ratio", ".1f"),
            ("soapgap_mae", "soapgap F MAE eV/A", ".4f"), ("gap_fit_mae", "gap_fit F MAE", ".4f")]
+
+
+def published_settings(folder: Path, output: str, basis: str, seed: int) -> dict:
+    """The settings of Zuo et al. (J. Phys. Chem. A 124, 731 (2020)) for silicon; energies and forces only, no baseline."""
+    return {
+        "output": output,
+        "e0": {"Si": -0.79},
+        "default_sigma": [0.0005, 0.1, 0.05],
+        "sparse_jitter": 1e-8,
+        "seed": seed,
+        "data": {
+            "train": str(folder / "Si_train.xyz"),
+            "test": str(folder / "Si_test.xyz"),
+            "virial_key": "",
+            "stress_key": "",
+            "config_type_key": "group",
+        },
+        "terms": [
+            {"kind": "soap", "n_max": 8, "l_max": 8, "cutoff": 5.4, "cutoff_transition_width": 0.5, "atom_sigma": 0.5,
+             "zeta": 4, "delta": 1.0, "n_sparse": 1000, "sparse_method": "cur", "radial_basis": basis},
+        ],
+        "baseline": {"kind": "none"},
+    }
 
 
 def gap_fit_program() -> str | None:
@@ -38,18 +60,15 @@ def gap_fit_command(program, settings) -> list[str]:
             "energy_parameter_name=energy", "force_parameter_name=forces", "do_copy_at_file=F", "sparse_separate_file=T"]
 
 
-def training_file(options, every: int, folder) -> int:
-    """Every so manieth frame with energy and forces only, one file for both programs; the number of frames."""
-    frames = read(options.mlearn / "Si_train.xyz", f"::{every}")
+def write_training_frames(path: Path, frames) -> None:
+    """Energy and forces only, one file for both programs."""
     for atoms in frames:
         atoms.info = {"dft_energy": atoms.get_potential_energy()}
         atoms.arrays["dft_forces"] = atoms.get_forces()
         atoms.calc = None
-    path = Path(folder, "train.xyz")
     write(path, frames, format="extxyz")
     # ASE writes no quantity under the names that calculators use, so they are renamed in the text
     path.write_text(path.read_text().replace("dft_", ""))
-    return len(frames)
 
 
 def measure(options, screen):
@@ -72,7 +91,9 @@ def measure(options, screen):
 def one_row(program, options, every, n_rounds, screen) -> dict:
     """Both programs on the same file, from nothing each time; no warm-up, a fit is long enough."""
     with tempfile.TemporaryDirectory() as folder:
-        n_frames = training_file(options, every, folder)
+        frames = read(options.mlearn / "Si_train.xyz", f"::{every}")
+        write_training_frames(Path(folder, "train.xyz"), frames)
+        n_frames = len(frames)
         settings = published_settings(options.mlearn, str(Path(folder, "model.safetensors")), "equispaced", 0)
         settings["data"] = {"train": str(Path(folder, "train.xyz")), "virial_key": "", "stress_key": ""}
         measures = {"soapgap": lambda: fit_in_child(settings, folder)}

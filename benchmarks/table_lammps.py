@@ -4,7 +4,6 @@ import math
 import re
 import shutil
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from systems import CUTOFF, describe_fit, mean_neighbours, silicon_fit, structur
 
 from soapgap.errors import HostError
 from soapgap.lammps import executable
+from soapgap.physics.stillinger_weber import PARAMETERS
 
 N_CELLS = 8  # 8 N^3 = 4096 atoms
 N_ATOMS = 8 * N_CELLS**3
@@ -76,8 +76,7 @@ def write_rivals(folder: Path, rng) -> dict:
     Path(folder, "pod.coeff").write_text(f"model_coefficients: {POD_COEFFICIENTS} 0 0\n" + "".join(
         f"{value:.8e}\n" for value in 1e-8 * rng.normal(size=POD_COEFFICIENTS)))
     styles[f"POD {POD_COEFFICIENTS}"] = "pair_style pod\npair_coeff * * pod.param pod.coeff Si"
-    shutil.copy(str(files("soapgap.demo") / "data" / "Si.sw"), Path(folder, "Si.sw"))
-    styles["SW"] = "pair_style sw\npair_coeff * * Si.sw Si"
+    styles["SW"] = f'pair_style sw\npair_coeff * * "{PARAMETERS}" Si'
     return styles
 
 

@@ -2,7 +2,7 @@
 
     python workers.py serve     answers one request per line of standard input; `common.Worker` is the other end
     python workers.py launch    runs the command in the JSON on standard input; prints its wall time and peak memory
-    python workers.py fit FILE  fits a model to the settings (JSON) in FILE on one core; prints its memory
+    python workers.py fit FILE  fits a model to the settings (JSON) in FILE on one core; prints its memory and errors
 
 Every program has a process of its own so that its memory can be told apart and no program finds its caches, threads or
 settings disturbed by another. The head of this file imports the standard library only: the memory of a small launcher
@@ -175,12 +175,14 @@ def launch():
 
 
 def fit(path):
-    """One fit; what it took by step, and its memory."""
+    """One fit; what it took by step, its memory and its errors."""
     from soapgap.fitting import fit
 
     with open(path) as file:
         result = fit(json.load(file), threads=1, quiet=True, restart=True)
-    print(json.dumps({"bytes": peak_memory(), "steps": result.seconds}))
+    n_sparse = sum(len(term.sparse_points) for term in result.model.terms if hasattr(term, "sparse_points"))
+    print(json.dumps({"bytes": peak_memory(), "steps": result.seconds, "errors": result.errors, "n_sparse": n_sparse,
+                      "warnings": result.warnings}))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from ase.build import bulk
 from ase.units import _hbar, _k, kB
 
-from soapgap.demo.pimd import ring_polymer_kinetic_energy
+from soapgap.physics.phonons import ring_polymer_kinetic_energy
 
 pytest.importorskip("ipi")
 
@@ -45,8 +45,8 @@ def run_script(command, folder):
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    """benchmarks/pimd_harmonic.py as a module."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    """validation/pimd_harmonic.py as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "validation"))
     import pimd_harmonic
 
     return pimd_harmonic
@@ -104,8 +104,8 @@ def test_centre_of_mass_does_not_enter_the_kinetic_energy(benchmark):
 
 
 def test_kinetic_energy_is_the_finite_sum_over_phonons(tmp_path):
-    """benchmarks/pimd_harmonic.py, short: 8 atoms at 50 K, 4 and 16 beads, the expansion and the model itself."""
-    script = ROOT / "benchmarks" / "pimd_harmonic.py"
+    """validation/pimd_harmonic.py, short: 8 atoms at 50 K, 4 and 16 beads, the expansion and the model itself."""
+    script = ROOT / "validation" / "pimd_harmonic.py"
     run_script([script, "--cells", 1, "--dt", 2, "--steps", 500, "--beads", 4, 16, "--n-sigma", 3.5,
                 "--largest-error", 0.05, "--json", tmp_path / "out.json"], tmp_path)  # fmt: skip
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]

@@ -25,8 +25,8 @@ from ase.units import kB
 from ipi_tools import program
 
 from soapgap import Potential
-from soapgap.demo.pimd import ring_polymer_kinetic_energy
 from soapgap.errors import HostError, InputError
+from soapgap.physics.phonons import ring_polymer_kinetic_energy
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "quantum_water"
 LIMIT = 180

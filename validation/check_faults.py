@@ -1,10 +1,10 @@
 """`soapgap check` on real data: nothing is found in clean sets, and every fault planted in a copy is found.
 
-    python benchmarks/check_faults.py --data FOLDER [--output FOLDER] [--sets NAME ...] [--seed N]
+    python validation/check_faults.py --data FOLDER [--output FOLDER] [--sets NAME ...] [--seed N]
 
 FOLDER holds mlearn, rmd17, ta_snap and water_pbe0ts (extended XYZ). Every set is checked as it is, and warnings are
 verified: frames that are reported as duplicates are compared with all others atom by atom. Then isolated atoms are added,
-because some faults are theirs, and the faults of tests/planted_faults.py are planted one at a time. The frames are shuffled
+because some faults are theirs, and the faults of planted_faults.py are planted one at a time. The frames are shuffled
 with the seed first, so that each seed hits other frames. A fault is found if its finding appears and names the frames where
 it was planted (where that is known); errors and warnings beside it that neither follow from the fault nor are there without
 it are false alarms. A fault that a set cannot have (no virials, no lattice) is left out there.
@@ -24,10 +24,10 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
-from common import Screen, Table, save
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from planted_faults import PLANTED, copies, write_set
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+from common import Screen, Table, save
 
 from soapgap.check.frames import read_frames
 from soapgap.check.outliers import species_energies

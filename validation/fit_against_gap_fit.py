@@ -1,6 +1,6 @@
 """Errors of soapgap and gap_fit on the mlearn sets with the same sparse points (Zuo et al., J. Phys. Chem. A 124, 731 (2020)).
 
-    python benchmarks/fit_against_gap_fit.py MLEARN_FOLDER OUTPUT_FOLDER [--elements Si Li Cu] [--threads 1]
+    python validation/fit_against_gap_fit.py MLEARN_FOLDER OUTPUT_FOLDER [--elements Si Li Cu] [--threads 1]
 
 gap_fit fits with the published settings and chooses the sparse points (19 minutes for Li, more for Cu, on one core; a gap.xml
 that is there already is taken); soapgap fits the same data with the points of that file. Mean absolute errors on the test
@@ -18,8 +18,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from ase.io import read, write
-from table_fit import gap_fit_command, gap_fit_program
+from ase.io import read
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+from table_fit import gap_fit_command, gap_fit_program, published_settings, write_training_frames
 
 from soapgap import read_quip
 from soapgap.fitting import fit
@@ -33,25 +35,10 @@ WITHIN = 0.03
 
 def settings(element: str, folder: Path, place: Path) -> dict:
     """The published settings; energies and forces only, no baseline."""
-    return {
-        "output": str(place / "soapgap.safetensors"), "e0": {element: E0[element]}, "default_sigma": [0.0005, 0.1, 0.05],
-        "sparse_jitter": 1e-8, "baseline": {"kind": "none"},
-        "data": {"train": str(place / "train.xyz"), "test": str(folder / f"{element}_test.xyz"), "virial_key": "",
-                 "stress_key": ""},
-        "terms": [{"kind": "soap", "n_max": 8, "l_max": 8, "cutoff": CUTOFF[element], "cutoff_transition_width": 0.5,
-                   "atom_sigma": 0.5, "zeta": 4, "delta": 1.0, "n_sparse": N_SPARSE[element], "radial_basis": "equispaced"}],
-    }
-
-
-def training_file(source: Path, target: Path) -> None:
-    """Energies and forces only, under the names that both programs read."""
-    frames = read(source, ":")
-    for atoms in frames:
-        atoms.info = {"dft_energy": atoms.get_potential_energy()}
-        atoms.arrays["dft_forces"] = atoms.get_forces()
-        atoms.calc = None
-    write(target, frames, format="extxyz")
-    target.write_text(target.read_text().replace("dft_", ""))
+    content = published_settings(folder, str(place / "soapgap.safetensors"), "equispaced", 0)
+    content["terms"][0] |= {"cutoff": CUTOFF[element], "n_sparse": N_SPARSE[element]}
+    data = {"train": str(place / "train.xyz"), "test": str(folder / f"{element}_test.xyz"), "virial_key": "", "stress_key": ""}
+    return content | {"e0": {element: E0[element]}, "data": data}
 
 
 def mean_errors(model, frames) -> tuple[float, float]:
@@ -67,7 +54,7 @@ def one_element(element: str, options) -> bool:
     """Both fits and a line of the table."""
     place = options.output / element
     place.mkdir(parents=True, exist_ok=True)
-    training_file(options.folder / f"{element}_train.xyz", place / "train.xyz")
+    write_training_frames(place / "train.xyz", read(options.folder / f"{element}_train.xyz", ":"))
     content = settings(element, options.folder, place)
     if not (place / "gap.xml").exists():
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

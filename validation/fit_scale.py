@@ -1,7 +1,7 @@
 """Large and interrupted fits of silicon (Zuo et al., J. Phys. Chem. A 124, 731 (2020)).
 
-    python benchmarks/fit_scale.py large MLEARN_FOLDER [--memory 4GB] [--threads 2] [--n-sparse 5000] [--copies 5]
-    python benchmarks/fit_scale.py interrupted MLEARN_FOLDER [--kills 10]
+    python validation/fit_scale.py large MLEARN_FOLDER [--memory 4GB] [--threads 2] [--n-sparse 5000] [--copies 5]
+    python validation/fit_scale.py interrupted MLEARN_FOLDER [--kills 10]
 
 `large` fits the training frames several times over (199,500 observations with five copies) with so many sparse points within
 a limit of memory, and prints time and peak memory beside the estimate made before; status 1 if the peak exceeds the limit or
@@ -22,7 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from fit_silicon import settings as published_settings
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+from table_fit import published_settings
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 PROGRAM = """

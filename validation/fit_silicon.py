@@ -1,6 +1,6 @@
 """The silicon fit of Zuo et al. (J. Phys. Chem. A 124, 731 (2020)) with their GAP settings: errors, time, memory.
 
-    python benchmarks/fit_silicon.py MLEARN_FOLDER [--seeds 0 1 2] [--basis equispaced gto] [--json FILE]
+    python validation/fit_silicon.py MLEARN_FOLDER [--seeds 0 1 2] [--basis equispaced gto] [--json FILE]
 
 MLEARN_FOLDER holds Si_train.xyz and Si_test.xyz of github.com/materialsvirtuallab/mlearn. Each fit runs in a process of
 its own on one core. gap_fit with these settings: 2.71 meV/atom, 0.0802 eV/A (MAE on the test set), 564 s, 3.7 GB.
@@ -22,30 +22,10 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+from table_fit import published_settings
+
 LIMITS = {"energy": 2.9, "force": 0.082, "seconds": 120.0, "gigabytes": 1.2}
-
-
-def settings(folder: Path, output: str, basis: str, seed: int) -> dict:
-    """The published settings; energies and forces only, no baseline."""
-    return {
-        "output": output,
-        "e0": {"Si": -0.79},
-        "default_sigma": [0.0005, 0.1, 0.05],
-        "sparse_jitter": 1e-8,
-        "seed": seed,
-        "data": {
-            "train": str(folder / "Si_train.xyz"),
-            "test": str(folder / "Si_test.xyz"),
-            "virial_key": "",
-            "stress_key": "",
-            "config_type_key": "group",
-        },
-        "terms": [
-            {"kind": "soap", "n_max": 8, "l_max": 8, "cutoff": 5.4, "cutoff_transition_width": 0.5, "atom_sigma": 0.5,
-             "zeta": 4, "delta": 1.0, "n_sparse": 1000, "sparse_method": "cur", "radial_basis": basis},
-        ],
-        "baseline": {"kind": "none"},
-    }
 
 
 def one_fit(folder: Path, basis: str, seed: int) -> dict:
@@ -54,7 +34,7 @@ def one_fit(folder: Path, basis: str, seed: int) -> dict:
     from soapgap.fitting import fit
 
     with tempfile.TemporaryDirectory() as place:
-        result = fit(settings(folder, str(Path(place) / "si.safetensors"), basis, seed), threads=1, quiet=True)
+        result = fit(published_settings(folder, str(Path(place) / "si.safetensors"), basis, seed), threads=1, quiet=True)
     return {
         "basis": basis,
         "seed": seed,

@@ -1,6 +1,6 @@
 """The conserved quantity of i-PI with soapgap as its driver, at constant energy and at constant pressure.
 
-    python benchmarks/ipi_conserved.py [--npt] [--model MODEL] [--ps 20] [--beads N] [--json ipi_conserved.json]
+    python validation/ipi_conserved.py [--npt] [--model MODEL] [--ps 20] [--beads N] [--json ipi_conserved.json]
 
 Without --npt: ring-polymer molecular dynamics of 64 silicon atoms, 8 beads, 300 K (no thermostat, whose own random walk
 of the conserved quantity would hide the driver's part) with time steps of 0.5 and 1 fs.
@@ -22,16 +22,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
 import numpy as np
 from ase.build import bulk
 from ase.io import write
 from ipi_completed import COMPLETED
 
-from soapgap.demo import process
-from soapgap.demo.analysis import linear_drift, power_law_exponent
+from soapgap import programs
 from soapgap.files import write_atomically
+from soapgap.physics.series import linear_drift, power_law_exponent
 
 SAMPLE = 0.004  # ps
 SETTLE = 0.5  # ps, not looked at: the beads start on one another
@@ -104,8 +102,8 @@ def conserved(ensemble, model, dt, ps, beads, folder):
     prefix = f"{folder}/"
     server = [sys.executable, "-c", COMPLETED, prefix] if ensemble.completed else ["i-pi", "-S", prefix, "input.xml"]
     driver = ["soapgap", "drive", model.resolve(), "start.xyz", "--unix", "conserved", "--prefix", prefix]
-    with process.background(server, folder, "i-pi.log") as ipi, process.background(driver, folder, "drive.log") as client:
-        process.wait(ipi, server, folder / "i-pi.log", TIME_LIMIT, others=[(client, driver, folder / "drive.log")])
+    with programs.background(server, folder, "i-pi.log") as ipi, programs.background(driver, folder, "drive.log") as client:
+        programs.wait(ipi, server, folder / "i-pi.log", TIME_LIMIT, others=[(client, driver, folder / "drive.log")])
     time, energy = np.loadtxt(folder / "run.out").T
     kept = time >= SETTLE
     return time[kept], energy[kept] * 1000 / len(atoms)

@@ -1,6 +1,6 @@
 """Energy conservation in LAMMPS: `soapgap` beside native Stillinger-Weber, solid and liquid silicon.
 
-    python benchmarks/nve.py [--model MODEL] [--ps 10] [--ranks 2] [--json nve.json]
+    python validation/nve.py [--model MODEL] [--ps 10] [--ranks 2] [--json nve.json]
 
 512 atoms, solid at 300 K and liquid at 2500 K. Each potential is equilibrated for itself; then every time step (0.5, 1,
 2 fs) starts from the same state and covers the same time at constant energy. The total energy is sampled at the same
@@ -16,15 +16,15 @@ import argparse
 import json
 import sys
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from soapgap.demo import process
-from soapgap.demo.analysis import linear_drift, power_law_exponent
-from soapgap.demo.workflow import count_lines
+from soapgap import programs
 from soapgap.files import write_atomically
+from soapgap.physics.series import linear_drift, power_law_exponent
+from soapgap.physics.stillinger_weber import PARAMETERS
+from soapgap.programs import count_lines
 
 N_CELLS = 4  # 8 N^3 = 512 atoms
 N_ATOMS = 8 * N_CELLS**3
@@ -92,14 +92,14 @@ def lammps(folder, text, name, ranks, progress):
             print(f"\r{progress} {count_lines(folder / 'energy.txt') * SAMPLE:8.2f} ps", end="", file=sys.stderr)
 
     command = ["mpiexec", "-n", ranks, "lmp", "-in", name, "-log", "none"]
-    process.run(command, folder, f"{name}.out", 7200, tick)
+    programs.run(command, folder, f"{name}.out", 7200, tick)
 
 
 def measure(phase, potential, style, file, options, folder):
     """Equilibrate, then one run per time step: a list of results."""
     lattice, temperature, hot = PHASES[phase]
     values = dict(
-        lattice=lattice, n=N_CELLS, sw=files("soapgap.demo") / "data" / "Si.sw", temperature=temperature, hot=hot,
+        lattice=lattice, n=N_CELLS, sw=PARAMETERS, temperature=temperature, hot=hot,
         twice=2 * hot, melting=0 if hot == temperature else 10000, style=style, file=file,
     )  # fmt: skip
     label = f"{phase:7s}{potential:8s}"
@@ -179,7 +179,7 @@ def main(arguments=None):
     parser.add_argument("--json", type=Path, help="write everything to this file")
     options = parser.parse_args(arguments)
     potentials = {
-        "sw": ("sw", files("soapgap.demo") / "data" / "Si.sw"),
+        "sw": ("sw", PARAMETERS),
         "soapgap": ("soapgap", options.model.resolve()),
     }
     print(f"{N_ATOMS} atoms, {options.ps:g} ps each, {options.ranks} ranks")

@@ -1,6 +1,6 @@
 """Path integrals of a cold silicon crystal in i-PI against the exact sum over its phonons.
 
-    python benchmarks/pimd_harmonic.py [--temperatures 50] [--beads 4 16] [--steps 4000] [--json pimd_harmonic.json]
+    python validation/pimd_harmonic.py [--temperatures 50] [--beads 4 16] [--steps 4000] [--json pimd_harmonic.json]
 
 At 50 K the kinetic energy of silicon is 5.6 times the classical 3/2 kT; with 4 beads it is 3 times, with 16 beads 5.1 times.
 For harmonic ring polymers of P beads the centroid-virial estimator averages, mode by mode, to
@@ -40,12 +40,12 @@ from ase.io import write
 from ase.units import _amu, _e, _hbar, _k, kB
 from scipy.optimize import minimize_scalar
 
-from soapgap.demo import process
-from soapgap.demo.analysis import correlation_time
-from soapgap.demo.pimd import ring_polymer_kinetic_energy
+from soapgap import programs
 from soapgap.errors import HostError, InputError
 from soapgap.files import write_atomically
 from soapgap.ipi import drive
+from soapgap.physics.phonons import ring_polymer_kinetic_energy, second_derivatives
+from soapgap.physics.series import correlation_time
 from soapgap.potential import Potential
 
 MODEL = Path(__file__).resolve().parent.parent / "examples" / "models" / "si.safetensors"
@@ -122,20 +122,6 @@ def crystal_of(potential, n_cells):
     return bulk("Si", cubic=True, a=a) * n_cells
 
 
-def hessian_of(potential, atoms):
-    """Second derivatives of the energy (eV/Angstrom^2), [3N, 3N], from central differences of forces."""
-    moved, rows = atoms.copy(), []
-    for i in range(3 * len(atoms)):
-        pair = []
-        for sign in (1, -1):
-            moved.positions[:] = atoms.positions
-            moved.positions[i // 3, i % 3] += sign * DISPLACEMENT
-            pair.append(potential.compute(moved).forces.ravel())
-        rows.append((pair[1] - pair[0]) / (2 * DISPLACEMENT))
-    hessian = np.array(rows)
-    return 0.5 * (hessian + hessian.T)
-
-
 @dataclass
 class Crystal:
     """A crystal, its two potentials by name, and its phonons: squared angular frequencies, 1/s^2, [3N]."""
@@ -152,7 +138,8 @@ def prepare(model, n_cells):
     """
     potential = Potential(model, n_threads=1, skin=0.5)
     atoms = crystal_of(potential, n_cells)
-    hessian = hessian_of(potential, atoms)
+    hessian = second_derivatives(potential, atoms, delta=DISPLACEMENT).reshape(3 * len(atoms), -1)
+    hessian = 0.5 * (hessian + hessian.T)
     masses = np.repeat(atoms.get_masses(), 3)
     eigenvalues = np.linalg.eigvalsh(hessian / np.sqrt(np.outer(masses, masses)))
     if eigenvalues[3] <= 1e-3 * eigenvalues[-1] or np.abs(eigenvalues[:3]).max() > 1e-6 * eigenvalues[-1]:
@@ -193,14 +180,14 @@ def sample(core, atoms, temperature, n_beads, options):
                 raise failures[0]
 
         client = threading.Thread(target=serve, daemon=True)
-        with process.background(server, folder, log) as ipi:
+        with programs.background(server, folder, log) as ipi:
             client.start()
-            process.wait(ipi, server, log, options.time_limit, check)
+            programs.wait(ipi, server, log, options.time_limit, check)
         client.join(30)
         check()
         kinetic = np.loadtxt(folder / "run.out")
         if len(kinetic) != options.steps // SAMPLE + 1:
-            raise HostError(f"i-PI wrote {len(kinetic)} of {options.steps // SAMPLE + 1} samples:\n{process.tail(log)}")
+            raise HostError(f"i-PI wrote {len(kinetic)} of {options.steps // SAMPLE + 1} samples:\n{programs.tail(log)}")
     return kinetic[max(round(SETTLE[0] * len(kinetic)), round(SETTLE[1] / (SAMPLE * options.dt))):]
 
 

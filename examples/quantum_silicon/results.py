@@ -3,8 +3,8 @@
 import numpy as np
 from ase.units import _hbar, _k, kB
 
-from soapgap.demo.analysis import correlation_time
-from soapgap.demo.pimd import angular_frequencies_squared, ring_polymer_kinetic_energy
+from soapgap.physics.phonons import angular_frequencies_squared, ring_polymer_kinetic_energy
+from soapgap.physics.series import correlation_time
 
 DISPLACEMENT = 0.005  # Angstrom
 SETTLE = 0.1, 30  # of the samples, or this number of them if that is more, are not looked at

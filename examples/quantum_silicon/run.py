@@ -29,8 +29,7 @@ from figures import draw_heat_capacity, draw_kinetic_energy
 from results import Phonons, analyse, heat_capacities
 from scipy.optimize import minimize_scalar
 
-from soapgap import Potential
-from soapgap.demo import process
+from soapgap import Potential, programs
 from soapgap.errors import HostError
 from soapgap.files import write_atomically
 
@@ -159,9 +158,9 @@ def simulate(run, folder, crystal, checksum, stop):
         if stop.is_set():
             raise HostError(f"{run.name} was ended")
 
-    process.run(command, place, "ipi-run.log", 600 + 20 * run.estimate(0.001), look)
+    programs.run(command, place, "ipi-run.log", 600 + 20 * run.estimate(0.001), look)
     if run.samples(folder) is None:
-        tail = process.tail(place / "ipi-run.log")
+        tail = programs.tail(place / "ipi-run.log")
         raise HostError(f"{run.name} has not done all its steps. Last lines of ipi-run.log:\n{tail}")
     return time.monotonic() - start
 
@@ -225,7 +224,7 @@ def main():
     if options.threads < 1 or options.picoseconds < 0.5:
         parser.error("--threads must be at least 1, and --picoseconds 0.5, of which 0.3 are not looked at")
     signal.signal(signal.SIGTERM, interrupt)
-    process.find_program("i-pi", "ipi")
+    programs.find_program("i-pi", "ipi")
     folder = options.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     potential = Potential(MODEL, n_threads=1, skin=0.5)

@@ -1,6 +1,6 @@
 """What curvatures teach: one minimum with its Hessian against forces of one displaced cell, judged in 216 atoms.
 
-    python benchmarks/accuracy_hessian.py [--output FOLDER]
+    python validation/hessian.py [--output FOLDER]
 
 The reference is Stillinger-Weber silicon. Model A knows one 8-atom cell: its energy, its zero forces and its 21 Hessian
 eigenpairs that are no translations. Models B know the same energy and the 24 force components of one cell with normal
@@ -24,18 +24,17 @@ import json
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
-import matplotlib
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.io import write
 
 import soapgap
-from soapgap.demo.reference import StillingerWeber
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from soapgap import figures
+from soapgap.physics.phonons import second_derivatives
+from soapgap.physics.stillinger_weber import StillingerWeber
 
 LATTICE = 5.430949821  # A, the minimum of Stillinger-Weber
 AMPLITUDES = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15)  # A, standard deviation of each coordinate
@@ -65,17 +64,14 @@ class Reference:
         atoms.calc = self.calculator
         return atoms.get_potential_energy(), atoms.get_forces()
 
-    def hessian(self, atoms: Atoms, step: float = 1e-4) -> np.ndarray:
+    def compute(self, atoms: Atoms) -> SimpleNamespace:
+        """As a `Potential` answers."""
+        return SimpleNamespace(forces=self(atoms)[1])
+
+    def hessian(self, atoms: Atoms) -> np.ndarray:
         """d2E/dR2 (eV/A^2) by central differences of the forces."""
-        rows = []
-        for atom, axis in np.ndindex(len(atoms), 3):
-            ends = []
-            for sign in (1, -1):
-                moved = atoms.copy()
-                moved.positions[atom, axis] += sign * step
-                ends.append(self(moved)[1].ravel())
-            rows.append((ends[1] - ends[0]) / (2 * step))
-        return (np.array(rows) + np.array(rows).T) / 2
+        matrix = second_derivatives(self, atoms, delta=1e-4).reshape(3 * len(atoms), -1)
+        return (matrix + matrix.T) / 2
 
 
 def crystal(repeat: int = 1) -> Atoms:
@@ -188,25 +184,25 @@ def better_up_to(ours, others) -> float:
 
 def draw(path: Path, results: dict, harmonic, typical) -> None:
     """Relative force error against the amplitude, a panel per kernel."""
-    figure, panels = plt.subplots(1, len(results), figsize=(3.6 * len(results), 3.6), sharey=True, layout="constrained")
-    for panel, (name, errors) in zip(panels, results.items()):
-        panel.loglog(AMPLITUDES, np.array(errors["A"]) / typical, "ko-", label="A: minimum and 21 eigenpairs")
-        for sigma, colour in zip(FORCE_SIGMAS, ("tab:red", "tab:orange", "tab:blue")):
-            panel.loglog(AMPLITUDES, np.array(errors[f"B {sigma:g}"]) / typical, "s-", color=colour, markersize=4,
-                         label=f"B: 24 forces, best of {len(SEEDS) * len(FORCE_AMPLITUDES)}, sigma_F = {sigma:g} eV/A")
-        panel.loglog(AMPLITUDES, harmonic / typical, ":", color="grey", label="exact harmonic model")
-        panel.set(title=f"{name}: cutoff {KERNELS[name]['cutoff']} A, atom_sigma {KERNELS[name]['atom_sigma']} A",
-                  xlabel="displacement in 216 atoms (A)")
-        panel.title.set_fontsize(9)
-    panels[0].set_ylabel("RMS force error / RMS force")
-    panels[0].legend(fontsize=6)
-    figure.savefig(path, dpi=200)
+    with figures.drawing(3.6 * len(results), 3.6, 1, len(results), sharey=True) as (figure, ((*panels,),)):
+        for panel, (name, errors) in zip(panels, results.items()):
+            panel.loglog(AMPLITUDES, np.array(errors["A"]) / typical, "ko-", label="A: minimum and 21 eigenpairs")
+            for sigma, colour in zip(FORCE_SIGMAS, ("tab:red", "tab:orange", "tab:blue")):
+                panel.loglog(AMPLITUDES, np.array(errors[f"B {sigma:g}"]) / typical, "s-", color=colour, markersize=4,
+                             label=f"B: 24 forces, best of {len(SEEDS) * len(FORCE_AMPLITUDES)}, sigma_F = {sigma:g} eV/A")
+            panel.loglog(AMPLITUDES, harmonic / typical, ":", color="grey", label="exact harmonic model")
+            panel.set(title=f"{name}: cutoff {KERNELS[name]['cutoff']} A, atom_sigma {KERNELS[name]['atom_sigma']} A",
+                      xlabel="displacement in 216 atoms (A)")
+            panel.title.set_fontsize(9)
+        panels[0].set_ylabel("RMS force error / RMS force")
+        panels[0].legend(fontsize=6)
+        figures.save(figure, path)
 
 
 def main() -> int:
     """All kernels."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("accuracy-hessian"))
+    parser.add_argument("--output", type=Path, default=Path("hessian"))
     folder = parser.parse_args().output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
@@ -217,8 +213,8 @@ def main() -> int:
     harmonic = judge.harmonic(reference)
     print_line("error, eV/A: exact harmonic model", harmonic)
     results = {name: compare(name, folder, reference, judge) for name in KERNELS}
-    draw(folder / "accuracy_hessian.png", results, harmonic, judge.typical)
-    (folder / "accuracy_hessian.json").write_text(json.dumps({
+    draw(folder / "hessian.png", results, harmonic, judge.typical)
+    (folder / "hessian.json").write_text(json.dumps({
         "amplitudes": AMPLITUDES, "rms_force": judge.typical.tolist(), "harmonic": harmonic.tolist(), "errors": results,
         "seconds": time.perf_counter() - start}, indent=1) + "\n")
     print(f"{time.perf_counter() - start:.0f} s")

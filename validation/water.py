@@ -1,37 +1,29 @@
-"""Liquid water (PBE0+TS, 64 molecules): force error on unseen snapshots, and 20 ps of molecular dynamics in LAMMPS.
+"""Liquid water (PBE0+TS, 64 molecules): 20 ps of molecular dynamics in LAMMPS with a fitted model.
 
-    python benchmarks/accuracy_water.py --data WATER_FOLDER [--output FOLDER] [--ps 20] [--seed 0] [--keep-model]
+    python validation/accuracy.py water --data WATER_FOLDER --output FOLDER
+    python validation/water.py FOLDER [--ps 20]
 
-WATER_FOLDER holds water_deepmd_400.xyz (400 snapshots from the examples of deepmd-kit: energies of single precision, forces).
-300 of them, drawn with the seed, are learnt from; the other 100 are predicted once. Then the first test snapshot runs at
-300 K (Nose-Hoover chain, 0.5 fs). The run counts as stable if no O-H bond is longer than 1.6 A in any stored frame, every
-hydrogen keeps its oxygen, and the mean temperature of the last three quarters is within 3 % of 300 K. First peaks of the
-radial distribution functions stand beside those of the snapshots.
+The first test snapshot runs at 300 K (Nose-Hoover chain, 0.5 fs). The run counts as stable if no O-H bond is longer than 1.6 A
+in any stored frame, every hydrogen keeps its oxygen, and the mean temperature of the last three quarters is within 3 % of
+300 K. First peaks of the radial distribution functions stand beside those of the snapshots.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from ase import Atoms
 from ase.geometry import get_distances
 from ase.io import read, write
 
-import soapgap
-from soapgap.demo import process
+from soapgap import figures, programs
 from soapgap.files import write_atomically
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-N_TRAIN, N_ATOMS = 300, 192
 TEMPERATURE, STEP = 300.0, 0.0005  # K, ps
 EVERY = 20  # steps between stored frames
 LONGEST_BOND = 1.6  # A
@@ -62,49 +54,13 @@ run             {steps}
 """
 
 
-def settings(folder: Path) -> dict:
-    """Pairs, a SOAP for the molecule and one for its neighbours."""
-    return {
-        "output": str(folder / "water.safetensors"),
-        "e0": "fit",
-        "default_sigma": [0.0005, 0.03, 0.0],
-        "data": {"train": str(folder / "train.xyz"), "test": str(folder / "test.xyz"), "config_type_key": ""},
-        "terms": [
-            {"kind": "distance_2b", "cutoff": 6.0, "cutoff_transition_width": 2.0, "theta": 0.6, "delta": 1.0, "n_sparse": 25},
-            {"kind": "soap", "n_max": 8, "l_max": 5, "cutoff": 3.0, "cutoff_transition_width": 1.5, "atom_sigma": 0.3,
-             "zeta": 2, "delta": 1.0, "n_sparse": {"H": 400, "O": 300}},
-            {"kind": "soap", "n_max": 8, "l_max": 5, "cutoff": 5.5, "cutoff_transition_width": 3.0, "atom_sigma": 0.5,
-             "zeta": 2, "delta": 0.3, "n_sparse": {"H": 700, "O": 500}},
-        ],
-    }
-
-
-def split(path: Path, folder: Path, seed: int) -> list[Atoms]:
-    """Write train.xyz and test.xyz; the test frames."""
-    frames = read(path, ":")
-    order = np.random.default_rng(seed).permutation(len(frames))
-    parts = {"train": sorted(order[:N_TRAIN]), "test": sorted(order[N_TRAIN:])}
-    for name, chosen in parts.items():
-        write(folder / f"{name}.xyz", [frames[k] for k in chosen], format="extxyz")
-    return [frames[k] for k in parts["test"]]
-
-
-def fit(folder: Path) -> dict:
-    """The model and its errors."""
-    start = time.perf_counter()
-    result = soapgap.fit(settings(folder), threads=1)
-    return {"errors": {name: groups["all"] for name, groups in result.errors.items()}, "steps": result.seconds,
-            "seconds": time.perf_counter() - start, "warnings": result.warnings,
-            "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
-
-
 def simulate(start: Atoms, folder: Path, ps: float) -> tuple[np.ndarray, np.ndarray, float]:
     """Run LAMMPS: positions (n_frames, n_atoms, 3), the thermo table (step, time, T, E, conserved, pressure), seconds."""
     write(folder / "start.data", start, format="lammps-data", specorder=["H", "O"], atom_style="atomic")
-    write_atomically(folder / "in.water", INPUT.format(model="water.safetensors", step=STEP, temperature=TEMPERATURE,
+    write_atomically(folder / "in.water", INPUT.format(model="model.safetensors", step=STEP, temperature=TEMPERATURE,
                                                        every=EVERY, steps=round(ps / STEP), **MASSES))
     began = time.perf_counter()
-    process.run(["lmp", "-in", "in.water", "-log", "log.water"], folder, "water.out", 7200)
+    programs.run(["lmp", "-in", "in.water", "-log", "log.water"], folder, "water.out", 7200)
     seconds = time.perf_counter() - began
     positions = []
     with open(folder / "water.dump") as dump:
@@ -169,44 +125,33 @@ def judge_run(start: Atoms, positions: np.ndarray, thermo: np.ndarray) -> tuple[
 
 def compare_distributions(late: list[Atoms], data: list[Atoms], path: Path) -> dict:
     """First peaks of the run and of the snapshots, and the figure."""
-    figure, panels = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
     peaks = {}
-    for panel, (name, pair) in zip(panels, PAIRS.items()):
-        above = {"O-H": (0.7, 1.4), "O-O": (2.2,), "H-H": (1.2, 2.0)}[name]
-        peaks[name] = {}
-        for label, frames in (("run", late[::5]), ("snapshots", data)):
-            r, g = distribution(frames, pair)
-            peaks[name][label] = [peak(r, g, start) for start in above]
-            panel.plot(r, g, label={"run": "soapgap, LAMMPS", "snapshots": "data"}[label])
-        panel.set(xlabel="r (A)", ylabel=f"g({name})", ylim=(0, 4), xlim=(0.5, None))
-        panel.legend()
-    figure.savefig(path, dpi=200)
+    with figures.drawing(10, 3.2, 1, 3) as (figure, panels):
+        for panel, (name, pair) in zip(panels[0], PAIRS.items()):
+            above = {"O-H": (0.7, 1.4), "O-O": (2.2,), "H-H": (1.2, 2.0)}[name]
+            peaks[name] = {}
+            for label, frames in (("run", late[::5]), ("snapshots", data)):
+                r, g = distribution(frames, pair)
+                peaks[name][label] = [peak(r, g, start) for start in above]
+                panel.plot(r, g, label={"run": "soapgap, LAMMPS", "snapshots": "data"}[label])
+            panel.set(xlabel="r (A)", ylabel=f"g({name})", ylim=(0, 4), xlim=(0.5, None))
+            panel.legend()
+        figures.save(figure, path)
     return peaks
 
 
 def main() -> int:
-    """Fit, run, numbers."""
+    """Run, numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of water_deepmd_400.xyz")
-    parser.add_argument("--output", type=Path, default=Path("accuracy-water"))
+    parser.add_argument("folder", type=Path, help="output folder of the fit")
     parser.add_argument("--ps", type=float, default=20.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep-model", action="store_true", help="use the model that is in the output folder already")
     options = parser.parse_args()
-    folder = options.output.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    report = folder / "accuracy_water.json"
-    test = split(options.data / "water_deepmd_400.xyz", folder, options.seed)
-    numbers = json.loads(report.read_text()) if options.keep_model else {"fit": fit(folder)}
-    report.write_text(json.dumps(numbers, indent=1) + "\n")
-    for name, e in numbers["fit"]["errors"].items():
-        print(f"{name:6s} forces: RMSE {1000 * e['force']['rmse']:.1f}, MAE {1000 * e['force']['mae']:.1f} meV/A; energies: "
-              f"RMSE {e['energy']['rmse']:.3f}, MAE {e['energy']['mae']:.3f} meV/atom")
-    print(f"fit {numbers['fit']['seconds']:.0f} s, {numbers['fit']['gigabytes']:.2f} GB", flush=True)
-    positions, thermo, seconds = simulate(test[0], folder, options.ps)
-    run, late = judge_run(test[0], positions, thermo)
-    run |= {"seconds": seconds, "microseconds_per_atom_and_step": 1e6 * seconds * STEP / options.ps / N_ATOMS}
-    run["peaks"] = compare_distributions(late, read(folder / "train.xyz", ":"), folder / "accuracy_water.png")
+    folder = options.folder.resolve()
+    start = read(folder / "test.xyz", 0)
+    positions, thermo, seconds = simulate(start, folder, options.ps)
+    run, late = judge_run(start, positions, thermo)
+    run |= {"seconds": seconds, "microseconds_per_atom_and_step": 1e6 * seconds * STEP / options.ps / len(start)}
+    run["peaks"] = compare_distributions(late, read(folder / "train.xyz", ":"), folder / "water_run.png")
     print(f"{run['ps']:.1f} ps in {seconds:.0f} s ({run['microseconds_per_atom_and_step']:.0f} us per atom and step): "
           f"{run['temperature']:.1f} +- {run['temperature_sd']:.1f} K, {run['pressure_GPa']:.2f} GPa, conserved energy "
           f"{run['conserved_drift_meV_per_atom_per_ps']:+.4f} meV/atom/ps")
@@ -215,7 +160,7 @@ def main() -> int:
     for name, both in run["peaks"].items():
         print(f"g({name}): " + "; ".join(f"{label} " + ", ".join(f"{height:.2f} at {r:.3f} A" for r, height in found)
                                         for label, found in both.items()))
-    report.write_text(json.dumps(numbers | {"run": run}, indent=1) + "\n")
+    (folder / "water_run.json").write_text(json.dumps(run, indent=1) + "\n")
     print("stable" if run["stable"] else "NOT stable")
     return 0 if run["stable"] else 1
 
