@@ -103,7 +103,7 @@ def print_errors(title: str, errors: dict, settings: dict, theirs: dict) -> None
     """One line per group; beside it published errors, if there are any."""
     factor = settings.get("atoms", 1)
     for group, entry in sorted(errors.items(), key=lambda item: (item[0] == "all", item[0])):
-        energy, force, n = {what: factor * value for what, value in entry["energy"].items()}, entry["force"], entry["energy"]["n"]
+        energy, force, n = {m: factor * entry["energy"][m] for m in ("mae", "rmse")}, entry["force"], entry["energy"]["n"]
         beside = f"   published: E {theirs[group]['energy']:.3f}  F {theirs[group]['force']:.3g}" if group in theirs else ""
         virial = f"  W RMSE {entry['virial']['rmse']:.3f}" if "virial" in entry else ""
         print(f"{title:22s} {group:16s}{n:6d}  E MAE {energy['mae']:8.3f} RMSE {energy['rmse']:8.3f}"
