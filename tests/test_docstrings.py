@@ -8,7 +8,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "soapgap"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LATER = ("kinds", "learn", "report", "tune", "gap_fit", "fitting", "data", "demo", "say.py", "model")  # being rewritten
+LATER = ("kinds", "learn", "tune", "gap_fit", "fitting", "data", "say.py", "model",
+         "sparse_map.py", "sparse_map_file.py", "screen.py")  # being rewritten
 SECTIONS = ("Parameters", "Attributes", "Returns", "Yields", "Raises", "Notes", "See Also", "Examples", "References", "Warns")
 #: What a type begins with, besides a class: `Model`, `numpy.random.Generator`, `"cur"`, `{"cur", "fps"}`.
 WORDS = {"array_like", "bool", "bytearray", "bytes", "callable", "complex", "dict", "float", "float64", "frozenset", "int",
@@ -107,7 +108,7 @@ def faults(path: Path) -> list[str]:
     return found
 
 
-CHECKED = [path for path in FILES if path.relative_to(PACKAGE).parts[0] not in LATER]
+CHECKED = [path for path in FILES if not {path.name, path.relative_to(PACKAGE).parts[0]} & set(LATER)]
 
 
 @pytest.mark.parametrize("path", CHECKED, ids=lambda p: str(p.relative_to(PACKAGE)))

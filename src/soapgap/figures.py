@@ -184,8 +184,8 @@ def learning_curve(ax, sizes: Sequence[int], errors: Mapping[str, Sequence[float
     errors : dict
         {name of the measure: values}, the first in the colour of test data.
     unit, title : str
-    band : (lowest, highest), optional
-        Range over the draws of the frames.
+    band : sequence of sequence of float, optional
+        (lowest, highest): range over the draws of the frames.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -99,7 +99,8 @@ def wait(process, command, log, time_limit, tick=None, others=()):
     Parameters
     ----------
     process : subprocess.Popen
-    command, log
+    command : list of str
+    log : Path
         For the message of an error.
     time_limit : float
         Seconds.

@@ -21,9 +21,9 @@ def conserved_series(path, time, energy, drift, second, per_atom):
     ----------
     path : path
         SVG file.
-    time : array (n,)
+    time : ndarray, shape (n,)
         Picoseconds.
-    energy : array (n,)
+    energy : ndarray, shape (n,)
         eV; shown relative to its mean, meV/atom.
     drift : Drift
         The line, eV and ps.

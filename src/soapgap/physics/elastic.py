@@ -127,7 +127,8 @@ def cubic_constants(atoms, calculator, strain=4e-3, atom_energy=0.0):
     ----------
     atoms : ase.Atoms
         Conventional cubic cell of one element.
-    calculator, strain
+    calculator : ase.calculators.calculator.Calculator
+    strain : float
         As in `elastic_matrix`.
     atom_energy : float
         Energy of an isolated atom, eV.

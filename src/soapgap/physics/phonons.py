@@ -87,7 +87,7 @@ class DynamicalMatrix:
     atoms : ase.Atoms
         Primitive cell.
     repeats : tuple of int
-    phi : array (n_atoms, 3, n_super, 3)
+    phi : ndarray, shape (n_atoms, 3, n_super, 3)
         Supercell and result of `force_constants`.
     """
 
@@ -115,7 +115,7 @@ class DynamicalMatrix:
 
         Parameters
         ----------
-        q : array (3,)
+        q : ndarray, shape (3,)
             In units of the reciprocal lattice vectors.
         """
         n = len(self.atoms)
@@ -150,7 +150,7 @@ def ring_polymer_kinetic_energy(omega2, temperature: float, n_beads: int) -> flo
 
     Parameters
     ----------
-    omega2 : array (n_modes,)
+    omega2 : ndarray, shape (n_modes,)
         Squared angular frequencies (1/s^2); negative ones count as zero.
     temperature : float
         K.

@@ -59,7 +59,7 @@ def linear_drift(time, energy):
 
     Parameters
     ----------
-    time, energy : array (n,)
+    time, energy : ndarray, shape (n,)
         n >= 10, evenly spaced times.
 
     Returns

@@ -20,9 +20,12 @@ class WrittenReport:
 
     Attributes
     ----------
-    content : the numbers, as in MODEL.report.json
-    warnings : those that the checks of the report add to those of the fit
-    lines : what else the user should know, such as which package is missing
+    content : dict of str to object
+        The numbers, as in MODEL.report.json.
+    warnings : list of str
+        Those that the checks of the report add to those of the fit.
+    lines : list of str
+        What else the user should know, such as which package is missing.
     """
 
     content: dict[str, Any]
@@ -37,7 +40,8 @@ def write_report(html_path: Path, json_path: Path, source: ReportInput) -> Writt
 
     Parameters
     ----------
-    html_path, json_path : MODEL.report.html and MODEL.report.json; each appears complete or not at all
+    html_path, json_path : Path
+        MODEL.report.html and MODEL.report.json; each appears complete or not at all.
 
     Raises
     ------

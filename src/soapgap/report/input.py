@@ -27,26 +27,40 @@ class ReportInput:
 
     Attributes
     ----------
-    model : the fitted model
-    name : of its file
-    train, test : the data; no test data: None
+    model : Model
+        The fitted model.
+    name : str
+        Of its file.
+    train, test : Dataset
+        The data; no test data: None.
     comparisons : {"train": {quantity: Comparison}, "test": ...} of `validate.compare`, of all structures in their order
-    config : the whole configuration as JSON values (`FitConfig.recorded`), None if it is not known
-    shortest : shortest training distance (A) of the pairs of species; computed if it is not given
-    warnings : what the fit has warned of
-    seconds : wall time by step
-    planned_seconds, planned_bytes : what the estimate said
+    config : mapping of str to object or None
+        The whole configuration as JSON values (`FitConfig.recorded`), None if it is not known.
+    shortest : mapping of Pair to float or None
+        Shortest training distance (A) of the pairs of species; computed if it is not given.
+    warnings : sequence of str
+        What the fit has warned of.
+    seconds : mapping of str to float
+        Wall time by step.
+    planned_seconds, planned_bytes : float or None
+        What the estimate said.
     planned_parts : bytes by purpose
-    peak_bytes : most memory that the process has held
-    threads : of the fit
+    peak_bytes : int or None
+        Most memory that the process has held.
+    threads : int
+        Of the fit.
     condition : {what: {"condition": number, "jitter": number, ...}}
-    sparse_map : (caption, matplotlib figure)
+    sparse_map : sequence of (str, object)
+        (caption, matplotlib figure).
     learning_curve : {"n_frames": number, "errors": {quantity: {"rmse", or also "mae", "lowest", "highest"}}}, of frames that
         were not fitted, in the units of `validate.errors`
-    tuning : trials in their order, {"parameters": {name: value}, "objective": number, smaller is better, or None if it failed,
-        "rmse": {quantity: number}, "seconds": number}; the last two may be missing (`report_tuning.read_tuning`)
-    tuning_objective : what the objective is
-    check_seconds : phonons of a crystal are not begun if they would take longer
+    tuning : sequence of mapping of str to object
+        Trials in their order, {"parameters": {name: value}, "objective": number, smaller is better, or None if it failed,
+        "rmse": {quantity: number}, "seconds": number}; the last two may be missing (`soapgap.report.tuning.read_tuning`).
+    tuning_objective : str
+        What the objective is.
+    check_seconds : float
+        Phonons of a crystal are not begun if they would take longer.
     """
 
     model: Model

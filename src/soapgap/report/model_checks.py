@@ -26,9 +26,12 @@ def check_model(model: Model, structures: Sequence[Structure], shortest: Mapping
 
     Parameters
     ----------
-    structures : the training data
-    shortest : shortest training distance (A) of the pairs of species (`environments.shortest_distances`)
-    seconds : phonons of a crystal are not begun if they would take longer
+    structures : sequence of Structure
+        The training data.
+    shortest : mapping of Pair to float
+        Shortest training distance (A) of the pairs of species (`soapgap.data.environments.shortest_distances`).
+    seconds : float
+        Phonons of a crystal are not begun if they would take longer.
 
     Returns
     -------

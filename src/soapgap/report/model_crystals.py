@@ -37,10 +37,14 @@ class Crystal:
 
     Attributes
     ----------
-    frame : the frame of lowest energy per atom
-    atoms : its primitive cell
-    energy : its energy per atom less the energies of the isolated atoms (eV)
-    volumes, energies : of all frames that are this crystal, per atom (A^3, eV), sorted by volume
+    frame : Structure
+        The frame of lowest energy per atom.
+    atoms : Atoms
+        Its primitive cell.
+    energy : float
+        Its energy per atom less the energies of the isolated atoms (eV).
+    volumes, energies : ndarray
+        Of all frames that are this crystal, per atom (A^3, eV), sorted by volume.
     """
 
     frame: Structure
@@ -128,7 +132,8 @@ def primitive_cell(atoms: Atoms, tolerance: float = 1e-3) -> Atoms:
 
     Parameters
     ----------
-    tolerance : how far an atom may miss the other's place (A)
+    tolerance : float
+        How far an atom may miss the other's place (A).
     """
     symbols = atoms.get_chemical_symbols()
     rarest = min(Counter(symbols).items(), key=lambda item: (item[1], item[0]))[0]
@@ -248,12 +253,15 @@ def find_crystals(structures: Sequence[Structure], e0: dict[str, float]) -> tupl
 
     Parameters
     ----------
-    e0 : energies of the isolated atoms (eV)
+    e0 : dict of str to float
+        Energies of the isolated atoms (eV).
 
     Returns
     -------
-    crystals : at most 6
-    remark : one line for the reader: why there is none, that the only one has forces on its atoms, or how many are left out
+    crystals : list of Crystal
+        At most 6.
+    remark : str
+        One line for the reader: why there is none, that the only one has forces on its atoms, or how many are left out.
     """
     candidates = sorted((s for s in structures if _is_candidate(s)), key=lambda s: cohesive_energy(s, e0))
     if not candidates:

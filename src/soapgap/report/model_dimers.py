@@ -24,8 +24,10 @@ def dimer_curve(potential: Potential, pair: Pair, shortest: float | None,
 
     Parameters
     ----------
-    shortest : shortest distance of the pair in the training data (A), None if the pair does not occur
-    reference : distances (A) and energies (eV) of dimers in the data
+    shortest : float or None
+        Shortest distance of the pair in the training data (A), None if the pair does not occur.
+    reference : sequence of tuple of float
+        Distances (A) and energies (eV) of dimers in the data.
 
     Returns
     -------

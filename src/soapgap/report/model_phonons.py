@@ -42,8 +42,10 @@ def phonon_check(potential: Potential, atoms: Atoms, seconds: float = MOST_SECON
 
     Parameters
     ----------
-    atoms : primitive cell at the volume to look at; positions are relaxed first
-    seconds : the check is not begun if it would take longer
+    atoms : Atoms
+        Primitive cell at the volume to look at; positions are relaxed first.
+    seconds : float
+        The check is not begun if it would take longer.
 
     Returns
     -------

@@ -33,7 +33,8 @@ def equation_of_state(volumes: np.ndarray, energies: np.ndarray) -> dict[str, fl
 
     Parameters
     ----------
-    volumes, energies : (n,) A^3 and eV, both per atom
+    volumes, energies : ndarray, shape (n,)
+        A^3 and eV, both per atom.
 
     Returns
     -------

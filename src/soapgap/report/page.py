@@ -19,8 +19,10 @@ def render(content: Mapping[str, Any], source: ReportInput) -> str:
 
     Parameters
     ----------
-    content : `report_input.report_content`
-    source : for the parity plots and the map of sparse points
+    content : mapping of str to object
+        As `soapgap.report.input.report_content` gives them.
+    source : ReportInput
+        For the parity plots and the map of sparse points.
 
     Raises
     ------

@@ -34,13 +34,20 @@ def make_report(path: Path, data: Sequence[Path], test: Sequence[Path] = (), out
 
     Parameters
     ----------
-    path : the model
-    data, test : extended XYZ files, the data of the fit and data that it has not seen
-    output : HTML file to write, the JSON beside it with the suffix .json; by default MODEL.report.html
-    threads : by default OMP_NUM_THREADS or all cores
-    allow_external : whether an external potential of the model may run code of its own
-    say : where messages go
-    keys : names of the quantities (`[data]` of a configuration); by default those that the model was fitted with
+    path : Path
+        The model.
+    data, test : sequence of Path
+        Extended XYZ files, the data of the fit and data that it has not seen.
+    output : Path, optional
+        HTML file to write, the JSON beside it with the suffix .json; by default MODEL.report.html.
+    threads : int, optional
+        By default OMP_NUM_THREADS or all cores.
+    allow_external : bool
+        Whether an external potential of the model may run code of its own.
+    say : Reporter, optional
+        Where messages go.
+    **keys : str
+        Names of the quantities (`[data]` of a configuration); by default those that the model was fitted with.
 
     Raises
     ------

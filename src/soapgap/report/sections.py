@@ -65,11 +65,20 @@ class Section:
 
     Attributes
     ----------
-    key : id on the page
-    text : what it shows and how to read it, one or two sentences
-    remarks : lines for the reader: why there is nothing, what is left out
-    figures : SVG elements; pictures : (data URI, caption)
-    facts : (name, cell) pairs; code : a block of text as it is
+    key : str
+        Id on the page.
+    text : str
+        What it shows and how to read it, one or two sentences.
+    remarks : list of str
+        Lines for the reader: why there is nothing, what is left out.
+    figures : list of str
+        SVG elements.
+    pictures : list of (str, str)
+        Data URI and caption.
+    facts : list of (str, Cell or str)
+        Name and cell.
+    code : str
+        A block of text as it is.
     """
 
     key: str

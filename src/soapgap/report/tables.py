@@ -90,8 +90,10 @@ class Numbers:
 
         Parameters
         ----------
-        places : decimals; by default three significant digits (whole numbers as they are)
-        factor : the cell shows factor times the number
+        places : int, optional
+            Decimals; by default three significant digits (whole numbers as they are).
+        factor : float
+            The cell shows factor times the number.
         """
         value = look_up(self.content, path)
         if value is None:
@@ -124,7 +126,8 @@ def error_table(numbers: Numbers, by: str, caption: str, first: str) -> Table | 
     Parameters
     ----------
     by : "by_config_type" or "by_species"
-    first : heading of the first column
+    first : str
+        Heading of the first column.
     """
     errors = numbers.content["errors"]
     groups = {label: errors[label][by] for label in LABELS if label in errors}

@@ -18,8 +18,10 @@ def read_tuning(path: Path, sha256: str) -> dict[str, Any]:
 
     Parameters
     ----------
-    path : the log; nothing is known if it does not exist
-    sha256 : of the training data
+    path : Path
+        The log; nothing is known if it does not exist.
+    sha256 : str
+        Of the training data.
 
     Returns
     -------
