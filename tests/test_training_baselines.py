@@ -16,7 +16,8 @@ from soapgap.learn.baseline.baseline import dimer_scan
 from soapgap.learn.baseline.baseline_potentials import read_potentials
 from soapgap.learn.problem import read_problem
 from soapgap.model import Model, SoapTerm
-from soapgap.model.external import External
+from soapgap.model.external import External, potential_from_json
+from soapgap.model.external.permission import VARIABLE
 from soapgap.potential import Potential
 from soapgap.quip import write_quip
 from soapgap.say import Reporter
@@ -362,6 +363,26 @@ def test_a_file_for_other_elements(earlier, tmp_path, species, words):
     settings, _, _ = read_config(configuration(tmp_path) | {"baseline": baseline})
     with pytest.raises(InputError, match=words):
         read_potentials(settings.baseline, species, earlier[1])
+
+
+def test_what_the_user_named_runs_and_the_same_in_a_model_file_does_not(data, tmp_path, monkeypatch):
+    """The user's configuration lets its own potentials run, and nothing else that comes into the same process."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    settings, _, _ = read_config(config(data, data))
+    named = read_potentials(settings.baseline, list(SPECIES), data).external
+    assert External(named, list(SPECIES))
+    model = Model(list(SPECIES), E0, [], {}, named)
+    assert Potential(model).external
+    model.save(tmp_path / "foreign.safetensors")
+    for foreign in (tmp_path / "foreign.safetensors", Model.load(tmp_path / "foreign.safetensors")):
+        with pytest.raises(InputError, match="run code of baseline_calculators"):
+            Potential(foreign)
+    with pytest.raises(InputError, match="run code of baseline_calculators"):
+        External([potential_from_json(DISPERSION)], list(SPECIES))
+    with pytest.raises(InputError, match="named_in: unknown key"):
+        potential_from_json(DISPERSION | {"named_in": str(tmp_path)})
+    with pytest.raises(InputError, match="named_in: unknown key"):
+        read_config(config(data, data, baseline={"potentials": [DISPERSION | {"named_in": "."}]}))
 
 
 def test_the_toy_data_are_what_they_should_be(data):

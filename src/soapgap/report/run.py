@@ -16,7 +16,7 @@ from soapgap.learn.baseline.baseline_potentials import outside_values, remainder
 from soapgap.learn.errors import Comparison, compare, errors
 from soapgap.model import Model
 from soapgap.model.companions import OutputFiles
-from soapgap.model.external.permission import trust
+from soapgap.model.external.permission import named_by_the_user
 from soapgap.potential import default_threads
 from soapgap.report.file import ReportInput, WrittenReport, write_report
 from soapgap.report.tuning import read_tuning
@@ -59,7 +59,7 @@ def make_report(path: Path, data: Sequence[Path], test: Sequence[Path] = (), out
     html, numbers = _outputs(path, output, [path, *data, *test])
     model = Model.load(path)
     if allow_external:
-        trust(model.external, path.resolve().parent)
+        model.external = named_by_the_user(model.external, path.resolve().parent)
     threads = default_threads() if threads is None else threads
     if threads < 1:
         raise InputError(f"threads = {threads}, expected at least 1")

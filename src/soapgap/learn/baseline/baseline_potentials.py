@@ -27,7 +27,7 @@ from soapgap.learn.errors import Comparison
 from soapgap.model import EmbeddingTerm, Model, PairTerm, SoapTerm, TripletTerm
 from soapgap.model.external import External, ExternalValues, LammpsPotential, check_potentials, potential_from_json
 from soapgap.model.external.lammps_engine import files_of
-from soapgap.model.external.permission import trust
+from soapgap.model.external.permission import named_by_the_user
 from soapgap.quip import read_quip
 from soapgap.say import Reporter
 
@@ -84,8 +84,7 @@ def read_potentials(config: BaselineConfig, species: Sequence[str], folder: Path
             external.append(potential)
         except (InputError, ModelFileError) as error:
             raise InputError(f"{where}: {error}") from None
-    trust(external, folder.resolve())
-    return GivenPotentials(external, files, fingerprint)
+    return GivenPotentials(named_by_the_user(external, folder.resolve()), files, fingerprint)
 
 
 def _terms_of_file(path: Path, label: str | None, species: Sequence[str]) -> list:

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from soapgap.errors import InputError
-from soapgap.model.external.permission import require_permission, trusted_folders
+from soapgap.model.external.permission import folders_of, require_permission
 from soapgap.model.external.specification import AsePotential, LammpsPotential, Potential, check_potentials
 from soapgap.model.external.values import ExternalValues
 
@@ -48,7 +48,7 @@ class External:
         check_potentials(potentials, species)
         for potential in potentials:
             require_permission(potential, allow)
-        self._engines = list(_engines(potentials, list(species), [*folders, *trusted_folders(potentials)]))
+        self._engines = list(_engines(potentials, list(species), [*folders, *folders_of(potentials)]))
 
     def __bool__(self) -> bool:
         return bool(self._engines)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import combinations_with_replacement
+from pathlib import Path
 from typing import Any, ClassVar
 
 from soapgap.errors import InputError
@@ -50,9 +51,14 @@ class _Entry:
 
     kind: ClassVar[str]
 
+    @classmethod
+    def keys(cls) -> list[str]:
+        """Keys of the entry of a model file; `named_in` is none of them."""
+        return [f.name for f in fields(cls) if f.name != "named_in"]
+
     def as_json(self) -> dict[str, Any]:
         """The entry of a model file."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {key: getattr(self, key) for key in self.keys()}
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         return {"kind": self.kind, "kind_version": _KIND_VERSION} | plain
 
@@ -73,6 +79,8 @@ class LammpsPotential(_Entry):
         Further lines, beginning with one of `COMMANDS`; `set type` takes chemical symbols, too.
     files : dict of str to str
         SHA-256 of the files that the words name.
+    named_in : Path or None
+        Folder of the configuration in which the user named it (`soapgap.model.external.permission`).
 
     Raises
     ------
@@ -85,6 +93,7 @@ class LammpsPotential(_Entry):
     pair_coeff: tuple[str, ...]
     commands: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
+    named_in: Path | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         words = _words(self.pair_style, "pair_style")
@@ -155,6 +164,8 @@ class AsePotential(_Entry):
         Where its class is, "module:Name", such as "ase.calculators.lj:LennardJones".
     arguments : dict of str to object
         Keyword arguments: strings, numbers, true and false, lists and tables of these.
+    named_in : Path or None
+        Folder of the configuration in which the user named it (`soapgap.model.external.permission`).
 
     Raises
     ------
@@ -165,6 +176,7 @@ class AsePotential(_Entry):
     kind: ClassVar[str] = "ase"
     calculator: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    named_in: Path | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.calculator, str) or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", self.calculator):
@@ -228,7 +240,7 @@ def potential_from_json(entry: Any) -> Potential:
         raise InputError(f"kind: got {kind!r}, expected {' or '.join(repr(name) for name in _KINDS)}")
     if version != _KIND_VERSION:
         raise InputError(f"kind_version: got {version!r} of kind {kind!r}, this soapgap knows {_KIND_VERSION}: upgrade soapgap")
-    known = [f.name for f in fields(_KINDS[kind])]
+    known = _KINDS[kind].keys()
     for key in entry:
         if key not in ("kind", "kind_version", *known):
             near = difflib.get_close_matches(str(key), known, 1, 0.5)
