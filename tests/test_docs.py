@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md"),
-                *(ROOT / "benchmarks").glob("*.md")])
+                *(ROOT / "benchmarks").glob("*.md"), *(ROOT / "validation").glob("*.md")])
 NAMES = {page: str(page.relative_to(ROOT)) for page in PAGES}
 #: Where a file may lie whose name a page gives without the leading folders.
 FOLDERS = [ROOT, ROOT / "src" / "soapgap", ROOT / "cython" / "evaluator", ROOT / "docs"]
