@@ -16,7 +16,7 @@ import soapgap
 from soapgap.errors import ModelFileError
 from soapgap.model import Model, SoapTerm
 from soapgap.neighbours.arrays import neighbour_arrays
-from soapgap.radial.basis import make_basis
+from soapgap.radial.bases import make_basis
 from soapgap.reduction.soap import reduce_model
 
 CUTOFF = 5.0

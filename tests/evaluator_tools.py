@@ -7,7 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from soapgap.model import Model, PairTerm, SoapTerm
 from soapgap.neighbours.arrays import neighbour_arrays
-from soapgap.radial.basis import make_basis, radial_table
+from soapgap.radial.bases import make_basis
+from soapgap.radial.table import radial_table
 
 #: A cell much smaller than the cutoffs used here, without any symmetry.
 TRICLINIC = np.array([[3.1, 0.2, 0.1], [0.9, 3.4, -0.3], [-0.5, 0.7, 2.9]])

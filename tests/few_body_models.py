@@ -8,7 +8,8 @@ from models import CUTOFF, SPECIES, pair_term, random_structure
 
 from soapgap.model import Channels, EmbeddingTerm, Model, RadialTable, SoapTerm, TripletTerm
 from soapgap.neighbours.arrays import neighbour_arrays
-from soapgap.radial.basis import gto_basis, radial_table
+from soapgap.radial.bases import gto_basis
+from soapgap.radial.table import radial_table
 from soapgap.reduction.soap import reduce_model
 from soapgap.reduction.triplet import tabulated
 

@@ -15,7 +15,7 @@ from models import soap_term
 from soapgap.model import Model, PairTerm
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
-from soapgap.radial.basis import radial_table
+from soapgap.radial.table import radial_table
 
 SPECIES = ["Si", "Ge"]
 INPUT = """<simulation verbosity="low" safe_stride="1000000">

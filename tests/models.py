@@ -8,7 +8,8 @@ from ase import Atoms
 
 from soapgap.model import Model, PairTerm, SoapTerm
 from soapgap.neighbours.arrays import neighbour_arrays
-from soapgap.radial.basis import gto_basis, radial_table
+from soapgap.radial.bases import gto_basis
+from soapgap.radial.table import radial_table
 
 SPECIES = ["Si", "O"]
 CUTOFF = 4.0

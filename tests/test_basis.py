@@ -7,12 +7,13 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import gamma, hyp1f1, ive
 
-import soapgap.radial.basis
+import soapgap.radial.cutoff
 from soapgap.errors import InputError
-from soapgap.radial.basis import cutoff_function, gto_basis, make_basis, radial_table
+from soapgap.radial.bases import gto_basis, make_basis
+from soapgap.radial.cutoff import cutoff_function
 from soapgap.radial.gto import gto_functions
 from soapgap.radial.smearing import scaled_bessel
-from soapgap.radial.table import RadialTable
+from soapgap.radial.table import RadialTable, radial_table
 
 CASES = {
     "small": dict(n_max=3, l_max=2, cutoff=4.0, atom_sigma=0.5, cutoff_transition_width=0.5),
@@ -66,7 +67,7 @@ def test_septic_cutoff_function_has_three_continuous_derivatives():
 @pytest.mark.parametrize("shape", ["cosine", "septic"])
 def test_cutoff_function_derivatives(shape):
     def cutoff_function(r, cutoff, width):
-        return soapgap.radial.basis.cutoff_function(r, cutoff, width, shape)
+        return soapgap.radial.cutoff.cutoff_function(r, cutoff, width, shape)
 
     r = np.random.default_rng(1).uniform(3.02, 3.98, 50)
     f, f1, f2 = cutoff_function(r, 4.0, 1.0)

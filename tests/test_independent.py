@@ -11,7 +11,7 @@ from quippy.descriptors import Descriptor
 from soapgap.model import Model, SoapTerm
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
-from soapgap.radial.basis import make_basis
+from soapgap.radial.bases import make_basis
 
 SPECIES = ["Si", "O"]
 

@@ -11,7 +11,7 @@ from scipy.special import sph_harm_y
 
 from soapgap.errors import InputError
 from soapgap.quip.compression import random_normals, read_coupling
-from soapgap.radial.basis import equispaced_basis
+from soapgap.radial.bases import equispaced_basis
 
 CUTOFF, WIDTH, SIGMA = 4.0, 0.5, 0.5
 POSITIONS = np.array([(0, 0, 0), (2.3, 0.1, -0.2), (0.4, 2.5, 0.7), (-1.0, 1.0, -2.0), (-1.4, -0.6, 1.3)])

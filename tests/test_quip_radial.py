@@ -21,7 +21,8 @@ from test_quip_compression import (
 from soapgap.errors import InputError
 from soapgap.quip.compression import read_coupling
 from soapgap.quip.radial import decay, gto_fit, poly_fit
-from soapgap.radial.basis import Y_00, cutoff_function, equispaced_basis
+from soapgap.radial.bases import Y_00, equispaced_basis
+from soapgap.radial.cutoff import cutoff_function
 from soapgap.radial.smearing import smeared_gaussian
 
 

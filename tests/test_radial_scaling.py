@@ -16,7 +16,8 @@ from soapgap.model import Model, SoapTerm
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
 from soapgap.quip.exporter import write_quip
-from soapgap.radial.basis import make_basis, radial_scaling
+from soapgap.radial.bases import make_basis
+from soapgap.radial.cutoff import radial_scaling
 from soapgap.radial.gto import gto_functions
 
 SPECIES = ["O", "Si"]

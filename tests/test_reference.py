@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference as ref
 
-from soapgap.radial.basis import equispaced_basis, gto_basis
+from soapgap.radial.bases import equispaced_basis, gto_basis
 
 POSITIONS = np.array([[0.0, 0.0, 0.0], [2.3, 0.1, -0.2], [0.4, 2.5, 0.7]])
 BOX = 20.0 * np.eye(3)

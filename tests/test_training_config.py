@@ -9,7 +9,7 @@ import pytest
 from soapgap.config import SECTIONS, read_config
 from soapgap.errors import InputError
 from soapgap.quip.radial import gto_fit
-from soapgap.radial.basis import make_basis
+from soapgap.radial.bases import make_basis
 from soapgap.radial.limits import LIMITS
 
 GOOD = {

@@ -32,7 +32,7 @@ from soapgap.learn.design import DesignMatrix, _parts, targets
 from soapgap.learn.plan import make_kernels, plan_kernels
 from soapgap.model import Model
 from soapgap.potential import Potential
-from soapgap.radial.basis import make_basis
+from soapgap.radial.bases import make_basis
 from soapgap.say import Reporter
 
 SPECIES = ["C", "Si"]

@@ -15,7 +15,7 @@ from soapgap.errors import InputError
 from soapgap.model import Model, PairTerm
 from soapgap.physics.phonons import DynamicalMatrix, force_constants, supercell_repeats
 from soapgap.potential import Potential
-from soapgap.radial.basis import radial_table
+from soapgap.radial.table import radial_table
 from soapgap.report.model_checks import check_model
 from soapgap.report.model_crystals import bonded_dimensions, find_crystals, primitive_cell, reduced_formula
 from soapgap.report.model_dimers import dimer_curve, reference_dimers

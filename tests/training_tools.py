@@ -15,7 +15,7 @@ from ase.data import atomic_numbers
 from ase.io import write
 
 from soapgap.neighbours.arrays import neighbour_arrays
-from soapgap.radial.basis import cutoff_function
+from soapgap.radial.cutoff import cutoff_function
 
 CUTOFF, WIDTH = 4.0, 1.0
 E0 = {"Si": -1.3, "C": -2.1}

@@ -15,7 +15,7 @@ from soapgap.errors import InputError
 from soapgap.model import PairTerm, RadialTable, TripletTerm
 from soapgap.quip.document import Coordinate
 from soapgap.quip.strings import Parameters, integer, integers, logical, real
-from soapgap.radial.basis import cutoff_transition
+from soapgap.radial.cutoff import cutoff_transition
 from soapgap.radial.jets import Jet, constant, erf, exp, variable
 from soapgap.radial.table import weighted_table
 

@@ -16,7 +16,10 @@ from soapgap.quip.document import Coordinate
 from soapgap.quip.radial import decay, gto_fit, poly_fit
 from soapgap.quip.strings import Parameters, integer, integers, logical, real
 from soapgap.quip.turbo import turbo_soap
-from soapgap.radial.basis import Y_00, SoapBasis, cutoff_transition, equispaced_basis, product, radial_table
+from soapgap.radial.bases import Y_00, equispaced_basis
+from soapgap.radial.basis import SoapBasis
+from soapgap.radial.cutoff import cutoff_transition, product
+from soapgap.radial.table import radial_table
 
 __all__ = ["SoapLayout", "read_soap", "soap_layout", "soap_terms"]
 

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from soapgap.data.virials import STRAINS
 from soapgap.model import PairTerm
 from soapgap.neighbours.arrays import NeighbourArrays
-from soapgap.radial.basis import cutoff_function, cutoff_transition
+from soapgap.radial.cutoff import cutoff_function, cutoff_transition
 from soapgap.radial.table import weighted_table
 
 CHUNK_PAIRS = 16384
@@ -32,7 +32,7 @@ class PairKernel:
     cutoff, cutoff_transition_width, theta : Angstrom
     delta : eV, prior standard deviation of one (ordered) pair
     sparse : (n_sparse,) distances X_s (Angstrom)
-    cutoff_function : shape of f_c, see `soapgap.radial.basis.cutoff_function`
+    cutoff_function : shape of f_c, see `soapgap.radial.cutoff.cutoff_function`
     cutoffs : (n_sparse,) F_s; None: all 1
     """
 

@@ -18,7 +18,7 @@ from soapgap.kinds.sparse.files import files_of, pair_points, read_indices
 from soapgap.kinds.sparse.select_cholesky import Covariance
 from soapgap.kinds.sparse.select_few import Quota, choose_points, quotas
 from soapgap.neighbours.arrays import NeighbourArrays
-from soapgap.radial.basis import cutoff_function
+from soapgap.radial.cutoff import cutoff_function
 from soapgap.say import Reporter
 
 POOL_PAIRS = 2**21

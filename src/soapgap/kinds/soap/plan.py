@@ -18,7 +18,7 @@ from soapgap.kinds.sparse.files import files_of, read_indices, soap_points
 from soapgap.kinds.sparse.select import unique_rows
 from soapgap.kinds.sparse.select_few import NO_ORIGIN, config_types
 from soapgap.model import Model, SoapTerm
-from soapgap.radial.basis import make_basis
+from soapgap.radial.bases import make_basis
 from soapgap.say import Reporter
 
 

@@ -21,7 +21,7 @@ from itertools import permutations
 import numpy as np
 
 from soapgap.neighbours.arrays import NeighbourArrays
-from soapgap.radial.basis import cutoff_function
+from soapgap.radial.cutoff import cutoff_function
 
 CHUNK_TRIPLETS = 65536
 #: Which atoms of a, b, c the distances of a distance_3b lie between.

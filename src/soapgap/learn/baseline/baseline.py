@@ -27,7 +27,7 @@ from soapgap.learn.curvature import model_curvatures
 from soapgap.model import Model, PairTerm, RadialTable
 from soapgap.model.external import External
 from soapgap.neighbours.arrays import NeighbourArrays
-from soapgap.radial.basis import radial_table
+from soapgap.radial.table import radial_table
 
 COULOMB = 14.3996454784  # e^2 / (4 pi eps_0) in eV Angstrom, CODATA 2018
 AMPLITUDES = np.array([0.18175, 0.50986, 0.28022, 0.02817])
