@@ -17,7 +17,7 @@ from soapgap.errors import ModelFileError
 from soapgap.model import Model, SoapTerm
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.radial.bases import make_basis
-from soapgap.reduction.soap import reduce_model
+from soapgap.reduction.model import reduce_model
 
 CUTOFF = 5.0
 CANCELLATION = 5e5  # eV, sum |weights| delta^2 of the silicon fits with 1000 points is 3e5 to 1.4e6

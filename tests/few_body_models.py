@@ -10,7 +10,7 @@ from soapgap.model import Channels, EmbeddingTerm, Model, RadialTable, SoapTerm,
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.radial.bases import gto_basis
 from soapgap.radial.table import radial_table
-from soapgap.reduction.soap import reduce_model
+from soapgap.reduction.model import reduce_model
 from soapgap.reduction.triplet import tabulated
 
 E0 = {"Si": -1.25, "O": -0.5}

@@ -13,7 +13,8 @@ from models import CUTOFF, SPECIES, random_structure
 from soapgap.errors import InputError
 from soapgap.model import Channels, Model, RadialTable
 from soapgap.neighbours.arrays import NeighbourArrays, neighbour_arrays
-from soapgap.reduction.soap import exact_model, reduce_model, reduce_term
+from soapgap.reduction.model import exact_model, reduce_model
+from soapgap.reduction.soap import reduce_term
 
 KINDS = ("tiny", "slab", "molecule")
 TERMS = range(5)

@@ -20,7 +20,7 @@ from soapgap.potential import Potential
 from soapgap.quip import read_quip, write_quip
 from soapgap.quip.document import read_document
 from soapgap.quip.glue import density
-from soapgap.reduction.soap import reduce_model
+from soapgap.reduction.model import reduce_model
 
 
 def of_kind(model, kind):

@@ -23,7 +23,7 @@ from models import SPECIES, random_structure
 from soapgap.errors import InputError
 from soapgap.model import EmbeddingTerm, Model, PairTerm, TripletTerm
 from soapgap.neighbours.arrays import NeighbourArrays, neighbour_arrays
-from soapgap.reduction.soap import describe_reductions, exact_model, reduce_model
+from soapgap.reduction.model import describe_reductions, exact_model, reduce_model
 
 KINDS = ("tiny", "slab", "molecule")
 ODD_POWER = triplet_term("O", ("Si", "Si"), "angle", "dot_product", ALONE, zeta=1.5, delta=0.05)

@@ -22,7 +22,7 @@ from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.parallel.cost import CostModel
 from soapgap.parallel.domains import bisect, share_out
 from soapgap.parallel.plans import Plan, Plans
-from soapgap.reduction.soap import reduce_model
+from soapgap.reduction.model import reduce_model
 from soapgap.reduction.triplet import tabulated
 
 with_ranks = pytest.mark.skipif(tools.mpiexec() is None, reason="no mpiexec")

@@ -7,7 +7,7 @@ from quip_fits import SPECIES, gap_fit, quip_results, small_cell, training_frame
 
 from soapgap.potential import Potential
 from soapgap.quip import read_quip, write_quip
-from soapgap.reduction.soap import reduce_model
+from soapgap.reduction.model import reduce_model
 
 SOAP = ("soap cutoff=3.7 cutoff_transition_width=0.8 l_max=3 n_max=4 atom_sigma=0.5 covariance_type=dot_product delta=0.4 "
         "n_sparse=12 sparse_method=random add_species=T ")

@@ -11,7 +11,8 @@ from models import make_two_species_model, random_structure
 from soapgap.errors import InputError, ModelFileError
 from soapgap.model import Model, SoapTerm
 from soapgap.neighbours.arrays import neighbour_arrays
-from soapgap.reduction.soap import describe_reductions, exact_model, reduce_model, reduce_term
+from soapgap.reduction.model import describe_reductions, exact_model, reduce_model
+from soapgap.reduction.soap import reduce_term
 
 SPECIES = ["Si", "O"]
 

@@ -16,7 +16,7 @@ def compile_model(
 ) -> None:
     """Give a model its reduced form: the same function with fewer operations (`fit` does this by itself)."""
     from soapgap.model import Model
-    from soapgap.reduction.soap import describe_reductions, exact_model, reduce_model
+    from soapgap.reduction.model import describe_reductions, exact_model, reduce_model
 
     loaded = Model.load(model)
     compiled = exact_model(loaded) if exact else reduce_model(loaded, tolerance, precision, triplet_tolerance)

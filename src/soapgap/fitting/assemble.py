@@ -13,7 +13,7 @@ from soapgap.learn.prior import Prior
 from soapgap.learn.problem import Problem
 from soapgap.learn.streaming_qr import StreamingQR
 from soapgap.model import Model
-from soapgap.reduction.soap import describe_reductions, reduce_model
+from soapgap.reduction.model import describe_reductions, reduce_model
 from soapgap.say import Reporter
 
 

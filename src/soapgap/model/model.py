@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from safetensors.numpy import load as load_tensors
@@ -19,14 +20,12 @@ from soapgap._evaluator import Evaluator
 from soapgap.errors import InputError, ModelFileError
 from soapgap.files import write_atomically
 from soapgap.model.external import check_potentials, potential_from_json
-from soapgap.model.terms.embedding import EmbeddingTerm
-from soapgap.model.terms.pair import PairTerm
-from soapgap.model.terms.soap import SoapTerm
-from soapgap.model.terms.triplet import TripletTerm
+from soapgap.model.terms.term import TERMS, Term
 
 __all__ = ["Model"]
 
 FORMAT = 1
+Kind = TypeVar("Kind", bound=Term)
 
 
 @dataclass
@@ -39,7 +38,8 @@ class Model:
         Chemical symbols.
     e0 : dict of str to float
         Energy of the isolated atom of each species, eV.
-    terms : list of SoapTerm, PairTerm, TripletTerm and EmbeddingTerm
+    terms : list of Term
+        SoapTerm, PairTerm, TripletTerm, EmbeddingTerm.
     provenance : dict
         Who made it and from what: JSON values only, no times, so that identical fits are identical files.
     external : list of soapgap.model.external.LammpsPotential and AsePotential
@@ -90,8 +90,7 @@ class Model:
         evaluator = Evaluator(content)
         meta = json.loads(evaluator.metadata)
         tensors = load_tensors(content)
-        kinds = {"soap": SoapTerm, "pair": PairTerm, "triplet": TripletTerm, "embedding": EmbeddingTerm}
-        terms = [kinds[t["kind"]]._from_file(t, tensors) for t in meta["terms"]]
+        terms = [TERMS[t["kind"]]._from_file(t, tensors) for t in meta["terms"]]
         try:
             external = [potential_from_json(entry) for entry in meta.get("external", ())]
             check_potentials(external, meta["species"])
@@ -130,8 +129,12 @@ class Model:
 
     def baseline(self) -> "Model":
         """Only the terms that do not come from the fit (short-range repulsion), with e0 = 0."""
-        terms = [t for t in self.terms if isinstance(t, PairTerm) and t.origin.get("kind") == "zbl"]
+        terms = [term for term in self.terms if term.name == "zbl"]
         return Model(self.species, dict.fromkeys(self.species, 0.0), terms)
+
+    def terms_of(self, kind: type[Kind]) -> list[Kind]:
+        """The terms of one kind, such as `SoapTerm`."""
+        return [term for term in self.terms if isinstance(term, kind)]
 
 
 class _Tensors:

@@ -5,7 +5,7 @@ from pathlib import Path
 from soapgap.errors import InputError
 from soapgap.model import Model
 from soapgap.quip import read_quip, write_quip
-from soapgap.reduction.soap import describe_reductions, reduce_model
+from soapgap.reduction.model import describe_reductions, reduce_model
 
 __all__ = ["convert"]
 

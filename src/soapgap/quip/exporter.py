@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import singledispatch
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,7 @@ def document_of(model: Model) -> Document:
     label = model.provenance.get("quip", {}).get("label", "soapgap")
     glue, others = [], []
     for term in model.terms:
-        from_glue = not isinstance(term, SoapTerm) and term.origin.get("kind") in ("glue", "zbl")
-        (glue if from_glue else others).append(term)
+        (glue if term.recipe.get("kind") in ("glue", "zbl") else others).append(term)
     groups = [list(terms) for _, terms in itertools.groupby(others, key=_group)]
     versions = {_origin(terms[0]).get("gap_version", GAP_VERSION) for terms in groups} or {GAP_VERSION}
     if len(versions) > 1:
@@ -65,34 +65,22 @@ def document_of(model: Model) -> Document:
 
 
 def _origin(term) -> dict:
-    return (term.basis if isinstance(term, SoapTerm) else term.origin).get("quip", {})
+    return term.recipe.get("quip", {})
 
 
 def _group(term):
     """Terms of one coordinate of QUIP lie together and say its number; terms made here say what belongs together."""
     origin = _origin(term)
-    if origin:
-        return ("quip", origin["coordinate"])
-    one_cluster = isinstance(term, TripletTerm) and term.geometry == "distances"  # one set of weights, seen from each atom
-    return ("cluster", json.dumps(term.origin, sort_keys=True)) if one_cluster else id(term)
+    return ("quip", origin["coordinate"]) if origin else _cluster(term)
 
 
 def _coordinate(terms, label) -> Coordinate:
     term, origin = terms[0], _origin(terms[0])
-    if origin:
-        return _imported(term, origin, label)
-    if isinstance(term, SoapTerm):
-        return _soap(term, label)
-    return _pair(term, label) if isinstance(term, PairTerm) else _triplet(term, label)
+    return _imported(term, origin, label) if origin else _described(term, label)
 
 
 def _imported(term, origin, label):
-    if isinstance(term, SoapTerm):
-        layout = soap_layout(parse_parameters(origin["descriptor"]), origin["gap_version"])
-        points = _quip_order(term.sparse_points, layout.order, layout.basis["radial_basis"], layout.sigma0)
-    else:
-        points = term.sparse.get("quip_points", term.sparse.get("sparse_points", getattr(term, "sparse_points", None)))
-    weights = np.asarray(term.sparse["weights"] if isinstance(term, PairTerm) else term.weights[0])
+    weights, points = _numbers(term)
     return Coordinate(label, origin["descriptor"], origin["covariance"], origin["delta"], origin["f0"], origin["zeta"],
                       origin["theta"], origin["permutations"], weights, np.ones(len(weights)), points)
 
@@ -102,6 +90,52 @@ def _quip_order(points, order, radial_basis, sigma0):
     out = np.full((len(points), len(order) + (0 if turbo else 1)), sigma0)
     out[:, order] = points
     return out
+
+
+# ---- what each kind of terms says -----------------------------------------------------------------------------------------
+
+
+@singledispatch
+def _numbers(term):
+    """Weights and sparse points of an imported term, in QUIP's order."""
+    raise NotImplementedError
+
+
+@_numbers.register
+def _(term: SoapTerm):
+    origin = _origin(term)
+    layout = soap_layout(parse_parameters(origin["descriptor"]), origin["gap_version"])
+    points = _quip_order(term.sparse_points, layout.order, layout.basis["radial_basis"], layout.sigma0)
+    return np.asarray(term.weights[0]), points
+
+
+@_numbers.register
+def _(term: PairTerm):
+    return np.asarray(term.sparse["weights"]), term.sparse.get("quip_points", term.sparse.get("sparse_points"))
+
+
+@_numbers.register
+def _(term: TripletTerm):
+    return np.asarray(term.weights[0]), term.sparse.get("quip_points", term.sparse_points)
+
+
+@singledispatch
+def _cluster(term):
+    """What the terms of one coordinate have in common, of terms that were made here."""
+    return id(term)
+
+
+@_cluster.register
+def _(term: TripletTerm):
+    if term.geometry == "distances":  # one set of weights, seen from each atom
+        return ("cluster", json.dumps(term.origin, sort_keys=True))
+    return id(term)
+
+
+@singledispatch
+def _described(term, label) -> Coordinate:
+    """The coordinate of a term that was made here."""
+    _refuse(f"the {term.name} term of {term.shown_species}", "it has no such descriptor")
 
 
 # ---- terms that were made here ------------------------------------------------------------------------------------------
@@ -116,7 +150,8 @@ def _cosine(part, parameters):
         _refuse(part, f"its cutoff function is {parameters['cutoff_function']}, QUIP has the cosine")
 
 
-def _soap(term, label):
+@_described.register
+def _soap(term: SoapTerm, label):
     name, b = f"the soap term of {term.centre}", term.basis
     if b.get("radial_basis") != "equispaced":
         _refuse(name, f"its radial basis is {b.get('radial_basis')}; fit with radial_basis = \"equispaced\", which QUIP has")
@@ -142,7 +177,8 @@ def _dot(label, descriptor, term, points):
                       points)
 
 
-def _pair(term, label):
+@_described.register
+def _pair(term: PairTerm, label):
     name, o = f"the pair term {'-'.join(term.species)}", term.origin
     if o.get("kind") != "distance_2b":
         _refuse(name, f"it is a {o.get('kind', 'table')}, not a distance_2b")
@@ -155,7 +191,8 @@ def _pair(term, label):
                       np.asarray(term.sparse["sparse_points"])[:, None])
 
 
-def _triplet(term, label):
+@_described.register
+def _triplet(term: TripletTerm, label):
     shape = f"cutoff={term.cutoff!r} cutoff_transition_width={term.cutoff_transition_width!r}"
     z = [atomic_numbers[s] for s in (term.centre, *term.neighbours)]
     if term.geometry == "angle":

@@ -47,10 +47,10 @@ def glue_params(terms: list) -> GlueParams:
     """The Glue potential that terms with the origin "glue" came from."""
     types = tuple(GlueType(**t.origin["type"] | {name: Table(**_tuples(t.origin["type"][name]))
                                                  for name in ("density", "embedding")})
-                  for t in terms if isinstance(t, EmbeddingTerm))
+                  for t in terms if "type" in t.origin)
     pairs = {}
     for term in terms:
-        if isinstance(term, PairTerm):
+        if "table" in term.origin:
             key = tuple(sorted(chemical_symbols.index(s) for s in term.species))
             pairs[key] = Table(**_tuples(term.origin["table"]))
     return GlueParams(terms[0].origin["label"], types, pairs)

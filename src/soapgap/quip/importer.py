@@ -37,7 +37,7 @@ def read_quip(path, species=None, label: str | None = None) -> Model:
     Returns
     -------
     Model
-        With no reduction: see `soapgap.reduction.soap.reduce_model`.
+        With no reduction: see `soapgap.reduction.model.reduce_model`.
 
     Raises
     ------

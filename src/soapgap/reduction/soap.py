@@ -16,165 +16,73 @@ With ``precision = "mixed"`` the smallest of the kept features are multiplied in
 useless here: weights of opposite sign cancel to 1e-6 of their size. But the part of X . x that comes from features of size
 1e-4 is 1e-8, so its rounding, 6e-8 of that, is nothing.
 
-What is left out is set by ``tolerance`` (eV/Angstrom); what it did to forces is then measured on probe structures.
-
-A triplet term gets a spline of its sum over kernels (`soapgap.reduction.triplet`), as fine as ``triplet_tolerance`` asks for.
+What is left out is set by a tolerance (eV/Angstrom); what it did to forces is then measured on probe structures.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from soapgap.errors import InputError
-from soapgap.model import Model, Reduction, SoapTerm, TripletTerm
+from soapgap.model import Reduction, SoapTerm
+from soapgap.reduction.kinds import alone, described, reduced
 from soapgap.reduction.probes import largest_differences, probe_structures
 from soapgap.reduction.rotation import Rotations
-from soapgap.reduction.triplet import grid_shape, tabulated
 
-__all__ = ["DEFAULT_TOLERANCE", "DEFAULT_TRIPLET_TOLERANCE", "describe_reductions", "exact_model", "reduce_model",
-           "reduce_term"]
-
-DEFAULT_TOLERANCE = 1e-9  # eV/Angstrom
-DEFAULT_TRIPLET_TOLERANCE = 1e-5  # eV/Angstrom
+__all__ = ["reduce_term"]
 
 #: Shares of the tolerance: what the estimate may use up at first, and what forces on the probes may change by. Neither sparse
 #: points nor probes are the structures of a user, so both leave a margin.
-_SHARE, _MEASURED_SHARE, _TRIPLET_SHARE = 0.1, 0.3, 0.1
+_SHARE, _MEASURED_SHARE = 0.1, 0.3
 #: Each try takes the square root of a tenth of the budget of the one before. Data of one kind (a single molecule) leave small
 #: directions in which other structures reach far, and need many.
 _TRIES = 24
-#: Spacings of the splines of triplet terms that are tried (in units of theta), the most numbers that one may have, and the
-#: smallest distance of their probes, in units of the sum of covalent radii.
-_SPACINGS, _LARGEST_GRID = (0.5, 0.4, 0.32, 0.25, 0.2, 0.16, 0.125, 0.1, 0.08, 0.06, 0.045, 0.035), 8_000_000
-_TRIPLET_CLOSEST = 0.8
 #: Relative rounding of single precision.
 _EPS_SINGLE = 2.0**-24
 
 
-def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE, precision: str = "double",
-                 triplet_tolerance: float = DEFAULT_TRIPLET_TOLERANCE) -> Model:
-    """A model with the reduced form of every soap and triplet term beside the term itself.
-
-    Parameters
-    ----------
-    model : Model
-    tolerance : float
-        eV/Angstrom. The largest change of a force on the probe structures; rounding alone may exceed it in models whose
-        weights cancel strongly, and then rounding is the measure.
-    precision : "double" or "mixed"
-    triplet_tolerance : float
-        eV/Angstrom. The same for the splines of triplet terms.
-
-    Returns
-    -------
-    Model
-        The terms' own points and weights are untouched. A term whose reduction saves nothing has none.
-
-    Raises
-    ------
-    InputError
-        If the tolerance is not a positive number, or the precision none of the two.
-    """
-    if precision not in ("double", "mixed"):
-        raise InputError(f"precision = {precision!r}, expected \"double\" or \"mixed\"")
-    for name, value, usual in (("tolerance", tolerance, DEFAULT_TOLERANCE),
-                               ("triplet_tolerance", triplet_tolerance, DEFAULT_TRIPLET_TOLERANCE)):
-        if not (np.isfinite(value) and value > 0.0):
-            raise InputError(f"{name} = {value}, expected a positive number of eV/Angstrom (default {usual:g}); for no "
-                             "reduction at all ask for the exact form")
-
-    def reduced(term):
-        if isinstance(term, TripletTerm):
-            return _tabulated_and_measured(model, term, triplet_tolerance)
-        return _reduced_and_measured(model, term, tolerance, precision) if isinstance(term, SoapTerm) else term
-
-    return replace(model, terms=[reduced(term) for term in model.terms])
+@described.register
+def _(term: SoapTerm) -> str:
+    name, form = f"soap ({term.centre})", term.reduced
+    if form is None:
+        return f"{name}: no reduction, {term.flops:,} operations per atom in its kernel"
+    parts = [f"radial functions {term.n_max} -> {min(form.n_radial)} to {max(form.n_radial)}",
+             f"features {term.n_features} -> {len(form.features)}"]
+    if form.n_single:
+        parts[-1] += f" ({form.n_single} of them in single precision)"
+    if form.form == "matrix":
+        parts.append(f"{len(term.sparse_points)} points -> one symmetric matrix (zeta = 2)")
+    elif form.form == "merged_points":
+        parts.append(f"points {len(term.sparse_points)} -> {len(form.points)}")
+    line = (f"{name}: {', '.join(parts)}; operations of the kernel {term.flops:,} -> {form.flops:,} per atom "
+            f"({form.flops / term.flops:.2f})")
+    if "force_error" in form.report:
+        line += (f"; forces on probe structures change by {form.report['force_error']:.1e} eV/A (wanted "
+                 f"{form.report['tolerance']:.0e}; rounding {form.report['force_rounding']:.0e})")
+    return line
 
 
-def exact_model(model: Model) -> Model:
-    """The model without any reduction: it evaluates every sparse point with every feature."""
-    bare = {SoapTerm: {"reduced": None}, TripletTerm: {"grid": None}}
-    return replace(model, terms=[replace(term, **bare.get(type(term), {})) for term in model.terms])
-
-
-def describe_reductions(model: Model) -> list[str]:
-    """One line per soap or triplet term: which reduction it has, what it saves, and the errors that were measured."""
-    lines = []
-    for term in model.terms:
-        if isinstance(term, TripletTerm):
-            lines.append(_describe_triplet(term))
-        if not isinstance(term, SoapTerm):
-            continue
-        name, reduced = f"soap ({term.centre})", term.reduced
-        if reduced is None:
-            lines.append(f"{name}: no reduction, {term.flops:,} operations per atom in its kernel")
-            continue
-        parts = [f"radial functions {term.n_max} -> {min(reduced.n_radial)} to {max(reduced.n_radial)}",
-                 f"features {term.n_features} -> {len(reduced.features)}"]
-        if reduced.n_single:
-            parts[-1] += f" ({reduced.n_single} of them in single precision)"
-        if reduced.form == "matrix":
-            parts.append(f"{len(term.sparse_points)} points -> one symmetric matrix (zeta = 2)")
-        elif reduced.form == "merged_points":
-            parts.append(f"points {len(term.sparse_points)} -> {len(reduced.points)}")
-        line = (f"{name}: {', '.join(parts)}; operations of the kernel {term.flops:,} -> {reduced.flops:,} per atom "
-                f"({reduced.flops / term.flops:.2f})")
-        if "force_error" in reduced.report:
-            line += (f"; forces on probe structures change by {reduced.report['force_error']:.1e} eV/A (wanted "
-                     f"{reduced.report['tolerance']:.0e}; rounding {reduced.report['force_rounding']:.0e})")
-        lines.append(line)
-    return lines
-
-
-def _describe_triplet(term):
-    name = f"triplet ({term.centre} with {' '.join(term.neighbours)})"
-    if term.grid is None:
-        return f"{name}: no spline, {len(term.sparse_points) * len(term.permutations):,} kernels for each triplet of atoms"
-    report = term.grid.report
-    return (f"{name}: {len(term.sparse_points)} points -> a spline of {' x '.join(map(str, term.grid.n_intervals))} cells; "
-            f"forces on probe structures change by {report['force_error']:.1e} eV/A (wanted {report['tolerance']:.0e})")
-
-
-def _tabulated_and_measured(model, term, tolerance):
-    """The coarsest spline that keeps the forces on the probes; none if even the finest does not."""
-    exact = replace(term, grid=None)
-    if len(exact.sparse_points) == 0 or term.kernel == "pp":  # a kink at every sparse point: no spacing is fine enough
-        return exact
-    alone = Model(model.species, dict.fromkeys(model.species, 0.0), [exact])
-    # far too close, triplets are ten times as many and their sums are useless
-    probes = probe_structures(term, closest=_TRIPLET_CLOSEST)
-    for spacing in _SPACINGS:
-        if np.prod(grid_shape(term, spacing), dtype=float) > _LARGEST_GRID:
-            break
-        trial = tabulated(exact, spacing)
-        _, force_error = largest_differences(alone, replace(alone, terms=[trial]), probes)
-        if force_error <= _TRIPLET_SHARE * tolerance:
-            trial.grid.report |= {"force_error": force_error, "tolerance": tolerance}
-            return trial
-    return exact
-
-
-def _reduced_and_measured(model, term, tolerance, precision):
+@reduced.register
+def _(term: SoapTerm, species, wanted):
     """Tightens the estimates until the probes agree; gives up the reduction if they do not."""
-    exact = replace(term, reduced=None)
-    if len(exact.sparse_points) == 0 or (term.channels is not None and term.channels.average is not None):
+    exact = term.exact()
+    if len(exact.sparse_points) == 0 or term.whole_structure:
         return exact
-    alone = Model(model.species, dict.fromkeys(model.species, 0.0), [exact])
+    whole = alone(exact, species)
     probes = probe_structures(term)
     # the rotation without any cut differs by rounding only
     rotations = Rotations(exact)
     rotated = reduce_term(exact, 0.0, collapse=False, rotations=rotations)
-    rounding = largest_differences(alone, replace(alone, terms=[rotated]), probes)
+    rounding = largest_differences(whole, replace(whole, terms=[rotated]), probes)
     for tighter in range(_TRIES):
-        budget = tolerance * _SHARE * 10.0**(-0.5 * tighter)
-        reduced = reduce_term(exact, budget, True, budget if precision == "mixed" else 0.0, rotations)
-        if reduced.reduced is None or reduced.reduced.flops >= 0.98 * exact.flops:
+        budget = wanted.force * _SHARE * 10.0**(-0.5 * tighter)
+        trial = reduce_term(exact, budget, True, budget if wanted.precision == "mixed" else 0.0, rotations)
+        if trial.reduced is None or trial.reduced.flops >= 0.98 * exact.flops:
             break
-        energy, force = largest_differences(alone, replace(alone, terms=[reduced]), probes)
-        if force <= max(_MEASURED_SHARE * tolerance, 3.0 * rounding[1]):
-            reduced.reduced.report.update(tolerance=tolerance, force_error=force, energy_error=energy,
+        energy, force = largest_differences(whole, replace(whole, terms=[trial]), probes)
+        if force <= max(_MEASURED_SHARE * wanted.force, 3.0 * rounding[1]):
+            trial.reduced.report.update(tolerance=wanted.force, force_error=force, energy_error=energy,
                                           force_rounding=rounding[1])
-            return reduced
+            return trial
     return exact
 
 
@@ -200,8 +108,8 @@ def reduce_term(term: SoapTerm, budget: float, collapse: bool = True, single_bud
     SoapTerm
         With `reduced` set; a term without sparse points, or of a whole structure, is returned as it is.
     """
-    if len(term.sparse_points) == 0 or (term.channels is not None and term.channels.average is not None):
-        return replace(term, reduced=None)
+    if len(term.sparse_points) == 0 or term.whole_structure:
+        return term.exact()
     rotations = rotations or Rotations(term)
     slopes = np.abs(term.weights[0]) * term.delta**2 * term.zeta
     smallest = np.sqrt(budget / slopes.sum()) if slopes.any() else 0.0

@@ -13,12 +13,49 @@ import numpy as np
 from scipy.ndimage import spline_filter1d
 
 from soapgap.model import TripletGrid, TripletTerm
+from soapgap.reduction.kinds import alone, described, reduced
+from soapgap.reduction.probes import largest_differences, probe_structures
 
 __all__ = ["grid_shape", "sum_of_kernels", "tabulated"]
 
 #: Grid points beyond each end: the influence of the spline's end condition falls by 0.43 from point to point.
 _MARGIN = 24
 _CHUNK = 4_000_000  # numbers in one block of kernels
+#: Spacings that are tried (in units of theta), the most numbers that a spline may have, the smallest distance of the probes, in
+#: units of the sum of covalent radii, and the share of the tolerance that forces on the probes may change by (which are not the
+#: structures of a user).
+_SPACINGS, _LARGEST_GRID = (0.5, 0.4, 0.32, 0.25, 0.2, 0.16, 0.125, 0.1, 0.08, 0.06, 0.045, 0.035), 8_000_000
+_CLOSEST, _SHARE = 0.8, 0.1
+
+
+@reduced.register
+def _(term: TripletTerm, species, wanted):
+    """The coarsest spline that keeps the forces on the probes; none if even the finest does not."""
+    exact = term.exact()
+    if len(exact.sparse_points) == 0 or term.kernel == "pp":  # a kink at every sparse point: no spacing is fine enough
+        return exact
+    whole = alone(exact, species)
+    # far too close, triplets are ten times as many and their sums are useless
+    probes = probe_structures(term, closest=_CLOSEST)
+    for spacing in _SPACINGS:
+        if np.prod(grid_shape(term, spacing), dtype=float) > _LARGEST_GRID:
+            break
+        trial = tabulated(exact, spacing)
+        _, force_error = largest_differences(whole, replace(whole, terms=[trial]), probes)
+        if force_error <= _SHARE * wanted.triplet_force:
+            trial.grid.report |= {"force_error": force_error, "tolerance": wanted.triplet_force}
+            return trial
+    return exact
+
+
+@described.register
+def _(term: TripletTerm) -> str:
+    name = f"triplet ({term.centre} with {' '.join(term.neighbours)})"
+    if term.grid is None:
+        return f"{name}: no spline, {len(term.sparse_points) * len(term.permutations):,} kernels for each triplet of atoms"
+    report = term.grid.report
+    return (f"{name}: {len(term.sparse_points)} points -> a spline of {' x '.join(map(str, term.grid.n_intervals))} cells; "
+            f"forces on probe structures change by {report['force_error']:.1e} eV/A (wanted {report['tolerance']:.0e})")
 
 
 def grid_lengths(term: TripletTerm) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from soapgap.data.dataset import Dataset
 from soapgap.data.environments import shortest_distances
 from soapgap.learn.baseline.baseline import Pair
 from soapgap.learn.errors import QUANTITIES
-from soapgap.model import Model, PairTerm, SoapTerm, TripletTerm
+from soapgap.model import Model
 from soapgap.report.model_checks import check_model
 from soapgap.report.numbers import Comparisons, describe_data, errors_by, histograms, outliers
 
@@ -137,21 +137,9 @@ def describe_model(model: Model, name: str) -> dict[str, Any]:
         "species": list(model.species),
         "e0": {symbol: float(model.e0[symbol]) for symbol in model.species},
         "cutoff": max((float(term.cutoff) for term in model.terms), default=0.0),
-        "terms": [_term(term) for term in model.terms],
+        "terms": [{"kind": term.name, "species": term.shown_species.replace("-", "–"), "cutoff": float(term.cutoff),
+                   "n_sparse": term.n_sparse} for term in model.terms],
     }
-
-
-def _term(term) -> dict[str, Any]:
-    kind, species, n = "embedding", getattr(term, "centre", ""), None
-    if isinstance(term, SoapTerm):
-        kind, species, n = "soap", f"{term.centre} in {' '.join(term.neighbours)}", len(term.sparse_points)
-    elif isinstance(term, TripletTerm):
-        kind, species = term.origin.get("kind", "triplet"), f"{term.centre} with {' '.join(term.neighbours)}"
-        n = len(term.sparse_points)
-    elif isinstance(term, PairTerm):
-        kind, species = term.origin.get("kind", "pair"), "–".join(term.species)
-        n = len(term.sparse["sparse_points"]) if "sparse_points" in term.sparse else None
-    return {"kind": kind, "species": species, "cutoff": float(term.cutoff), "n_sparse": n}
 
 
 def plain(value: Any) -> Any:

@@ -2,13 +2,12 @@
 
 import json
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from soapgap.model import EmbeddingTerm, Model, SoapTerm, TripletTerm
+from soapgap.model import Model
 from soapgap.model.external import lammps_lines
-from soapgap.reduction.soap import describe_reductions
+from soapgap.reduction.model import describe_reductions
 
 __all__ = ["print_info"]
 
@@ -69,24 +68,8 @@ def _terms_table(model: Model) -> Table:
     for heading in ("kind", "species", "cutoff", "parameters", "points", "S (eV)", "4 eps zeta S (eV)"):
         table.add_column(heading)
     for term in model.terms:
-        if isinstance(term, SoapTerm):
-            basis = ", ".join(f"{key} {term.basis[key]}" for key in ("radial_basis", "atom_sigma") if key in term.basis)
-            floor = 4 * np.finfo(float).eps * term.zeta * term.cancellation
-            table.add_row("soap", f"{term.centre} in {' '.join(term.neighbours)}", f"{term.cutoff:g}",
-                          f"n_max {term.n_max}, l_max {term.l_max}, zeta {term.zeta:g}, delta {term.delta:g}, {basis}",
-                          str(len(term.sparse_points)), f"{term.cancellation:.2e}", f"{floor:.1e}")
-        elif isinstance(term, TripletTerm):
-            theta = " ".join(f"{t:g}" for t in term.theta)
-            table.add_row(term.origin.get("kind", "triplet"), f"{term.centre} with {' '.join(term.neighbours)}",
-                          f"{term.cutoff:g}", f"{term.kernel}, delta {term.delta:g}, theta {theta}",
-                          str(len(term.sparse_points)), f"{term.cancellation:.2e}", "")
-        elif isinstance(term, EmbeddingTerm):
-            table.add_row("embedding", f"{term.centre} in {' '.join(term.densities)}", f"{term.cutoff:g}", "", "", "", "")
-        else:
-            of = term.origin.get("quip", {})
-            shown = {"delta": of["delta"], "theta": " ".join(f"{t:g}" for t in of["theta"] or ())} if of else term.origin
-            origin = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-                               for key, value in shown.items() if key != "kind" and np.isscalar(value))
-            points = str(len(term.sparse["sparse_points"])) if "sparse_points" in term.sparse else ""
-            table.add_row(term.origin.get("kind", "pair"), "-".join(term.species), f"{term.cutoff:g}", origin, points, "", "")
+        points = "" if term.n_sparse is None else str(term.n_sparse)
+        cancellation = "" if term.cancellation is None else f"{term.cancellation:.2e}"
+        rounding = "" if term.rounding is None else f"{term.rounding:.1e}"
+        table.add_row(term.name, term.shown_species, f"{term.cutoff:g}", term.shown_parameters, points, cancellation, rounding)
     return table

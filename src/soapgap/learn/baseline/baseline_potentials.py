@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from soapgap.files import hash_files
 from soapgap.learn.baseline.baseline import BaselineValues, baseline_terms, baseline_values, dimer_remark
 from soapgap.learn.curvature import central_differences
 from soapgap.learn.errors import Comparison
-from soapgap.model import EmbeddingTerm, Model, PairTerm, SoapTerm, TripletTerm
+from soapgap.model import Model, Term
 from soapgap.model.external import External, ExternalValues, LammpsPotential, check_potentials, potential_from_json
 from soapgap.model.external.lammps_engine import files_of
 from soapgap.model.external.permission import named_by_the_user
@@ -100,7 +99,7 @@ def _terms_of_file(path: Path, label: str | None, species: Sequence[str]) -> lis
         raise InputError(f"{path.name} is a potential for {', '.join(model.species)}, and the data contain "
                          f"{', '.join(missing)}: expected a potential for all of their elements")
     terms = [term for term in model.terms if _acts_on(term, species, path.name)]
-    if any(isinstance(t, SoapTerm) and t.channels is not None and t.channels.average is not None for t in terms):
+    if any(term.whole_structure for term in terms):
         raise InputError(f"{path.name} holds an averaged descriptor (average=T), which cannot be a baseline")
     if Model(list(species), dict.fromkeys(species, 0.0), terms).evaluator().needs_order:
         raise InputError(f"{path.name} holds a distance_Nb term that depends on the order of the atoms, which cannot be a "
@@ -108,14 +107,11 @@ def _terms_of_file(path: Path, label: str | None, species: Sequence[str]) -> lis
     return terms
 
 
-def _acts_on(term: Any, species: Sequence[str], name: str) -> bool:
+def _acts_on(term: Term, species: Sequence[str], name: str) -> bool:
     """Whether a term ever acts between these species; an error if it does so only together with others."""
-    if isinstance(term, PairTerm):
-        return set(term.species) <= set(species)
-    others = term.densities if isinstance(term, EmbeddingTerm) else term.neighbours
-    if term.centre not in species or (isinstance(term, TripletTerm) and not set(others) <= set(species)):
-        return False
-    strange = [symbol for symbol in others if symbol not in species]
+    strange = [symbol for symbol in term.symbols if symbol not in species]
+    if term.needs_all or term.symbols[0] in strange:
+        return not strange
     if strange:
         raise InputError(f"{name} also knows {', '.join(strange)}, of which the data have none: expected a potential for "
                          f"{', '.join(species)} alone")

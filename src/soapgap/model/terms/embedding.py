@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, field
 
-from soapgap.model.terms.term import TERM_HEAD
+from soapgap.model.terms.pair import PER_PAIR
+from soapgap.model.terms.term import TERM_HEAD, Cost, Term, register
 from soapgap.radial.table import RadialTable
 
 __all__ = ["EmbeddingTerm"]
 
 
+@register
 @dataclass
-class EmbeddingTerm:
+class EmbeddingTerm(Term):
     """An embedded-atom energy: e_i = U(rho_i), rho_i = sum over neighbours j of n_j(r_ij).
 
     (M. S. Daw and M. I. Baskes, Phys. Rev. B 29, 6443 (1984).)
@@ -27,11 +29,23 @@ class EmbeddingTerm:
         Where it comes from, for info and export.
     """
 
+    kind = "embedding"
+    name = "embedding"
+
     centre: str
     densities: dict[str, RadialTable]
     energy: RadialTable
     cutoff: float
     origin: dict = field(default_factory=dict)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Centre and neighbours."""
+        return self.centre, *self.densities
+
+    def costs(self) -> dict[str, Cost]:
+        """See `Term.costs`; a neighbour is seen twice, forward and back."""
+        return {self.centre: Cost(neighbour=2.0 * PER_PAIR * len(self.densities))}
 
     def _metadata(self, store):
         def table(name, values):

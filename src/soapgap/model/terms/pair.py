@@ -4,14 +4,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from soapgap.model.terms.term import TERM_HEAD
+from soapgap.model.terms.term import TERM_HEAD, Cost, Term, register
 from soapgap.radial.table import RadialTable
 
-__all__ = ["PairTerm"]
+__all__ = ["PER_PAIR", "PairTerm"]
+
+PER_PAIR = 1500.0  # cost of one neighbour (`Cost`)
 
 
+@register
 @dataclass
-class PairTerm:
+class PairTerm(Term):
     """A function of one distance for one pair of species: e_i = sum over neighbours j of V(r_ij).
 
     A physical pair contributes 2 V. For ``distance_2b``, V = f_c(r) sum_s alpha_s delta^2 exp(-(r - X_s)^2/2 theta^2),
@@ -30,11 +33,41 @@ class PairTerm:
         What an export needs besides, e.g. sparse points and weights of a ``distance_2b``.
     """
 
+    kind = "pair"
+    needs_all = True
+
     species: tuple[str, str]
     cutoff: float
     table: RadialTable
     origin: dict
     sparse: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The two species."""
+        return tuple(self.species)
+
+    @property
+    def n_sparse(self) -> int | None:
+        """Number of sparse points; None if it is no Gaussian process."""
+        return len(self.sparse["sparse_points"]) if "sparse_points" in self.sparse else None
+
+    @property
+    def shown_species(self) -> str:
+        """Such as Si-O."""
+        return "-".join(self.species)
+
+    @property
+    def shown_parameters(self) -> str:
+        """What its origin says in single numbers and words."""
+        of = self.origin.get("quip", {})
+        shown = {"delta": of["delta"], "theta": " ".join(f"{t:g}" for t in of["theta"] or ())} if of else self.origin
+        return ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+                         for key, value in shown.items() if key != "kind" and np.isscalar(value))
+
+    def costs(self) -> dict[str, Cost]:
+        """See `Term.costs`."""
+        return dict.fromkeys(self.species, Cost(neighbour=PER_PAIR))
 
     def _metadata(self, store):
         return TERM_HEAD | {"kind": "pair", "species": list(self.species), "cutoff": float(self.cutoff),

@@ -1,15 +1,20 @@
 """The soap term of a model: what it computes, its numbers, and how they lie in a model file."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from soapgap.errors import InputError
-from soapgap.model.terms.term import TERM_HEAD
+from soapgap.model.terms.term import TERM_HEAD, Cost, Term, register
 from soapgap.radial.table import RadialTable
 
 __all__ = ["Channels", "Reduction", "SoapTerm"]
+
+# What a centre costs (`Cost`), forward and back.
+_PER_NEIGHBOUR = 4400.0  # sorting, harmonics, table lookup
+_PER_COEFFICIENT = 17.0  # one neighbour's part of one c_nlm
+_PER_PRODUCT = 25.0  # one c_nlm c_n'lm of the power spectrum
 
 
 @dataclass
@@ -93,8 +98,9 @@ class Channels:
     average: int | None = None
 
 
+@register
 @dataclass
-class SoapTerm:
+class SoapTerm(Term):
     """SOAP of one centre species with a polynomial kernel: e = sum_s weights_s delta^2 (x . X_s)^zeta, x = p/|p|.
 
     Attributes
@@ -126,6 +132,9 @@ class SoapTerm:
         Where they are not one for each neighbour species, with all products as features.
     """
 
+    kind = "soap"
+    name = "soap"
+
     centre: str
     neighbours: list[str]
     n_max: int
@@ -141,6 +150,50 @@ class SoapTerm:
     basis: dict = field(default_factory=dict)
     reduced: Reduction | None = None
     channels: Channels | None = None
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Centre and neighbours."""
+        return self.centre, *self.neighbours
+
+    @property
+    def recipe(self) -> dict:
+        """How its table was made."""
+        return self.basis
+
+    @property
+    def n_sparse(self) -> int:
+        """Number of sparse points."""
+        return len(self.sparse_points)
+
+    @property
+    def whole_structure(self) -> bool:
+        """The descriptor is averaged over a structure."""
+        return self.channels is not None and self.channels.average is not None
+
+    @property
+    def shown_parameters(self) -> str:
+        """Sizes and scales."""
+        basis = ", ".join(f"{key} {self.basis[key]}" for key in ("radial_basis", "atom_sigma") if key in self.basis)
+        return f"n_max {self.n_max}, l_max {self.l_max}, zeta {self.zeta:g}, delta {self.delta:g}, {basis}"
+
+    def exact(self) -> "SoapTerm":
+        """The term without its reduced form."""
+        return replace(self, reduced=None)
+
+    def costs(self) -> dict[str, Cost]:
+        """See `Term.costs`."""
+        used = self.reduced or self
+        functions = self.reduced.n_radial if self.reduced else [self.n_max] * (self.l_max + 1)
+        width = 2.0 * np.arange(len(functions)) + 1.0
+        listed = None if self.channels is None else self.channels.pairs
+        if listed is None:
+            n = self.n_channels * np.array(functions, dtype=float)
+            products = float(width @ (0.5 * n * (n + 1.0)))
+        else:
+            products = float(width.sum() * len(listed))
+        neighbour = _PER_NEIGHBOUR + _PER_COEFFICIENT * float(width @ functions)
+        return {self.centre: Cost(used.flops + _PER_PRODUCT * products, len(set(self.neighbours)) * neighbour)}
 
     @property
     def n_channels(self) -> int:
@@ -165,6 +218,11 @@ class SoapTerm:
     def cancellation(self) -> float:
         """S = sum |weights| delta^2 in eV: rounding of a local energy is at least about 4 eps zeta S."""
         return float(np.abs(self.weights).sum() * self.delta**2)
+
+    @property
+    def rounding(self) -> float:
+        """4 eps zeta S in eV."""
+        return 4 * np.finfo(float).eps * self.zeta * self.cancellation
 
     @property
     def flops(self) -> int:
@@ -194,7 +252,7 @@ class SoapTerm:
         if self.reduced is not None:
             if self.reduced.report.get("of") != self.digest():
                 raise InputError(f"the soap term of {self.centre} was changed after its reduction was made: reduce it again "
-                                 "(soapgap.reduction.soap.reduce_model) or set `reduced` to None")
+                                 "(soapgap.reduction.model.reduce_model) or set `reduced` to None")
             meta |= {"kind_version": 2, "reduced": self.reduced._metadata(store.part("reduced"))}
         if self.channels is not None:
             c = self.channels

@@ -1,14 +1,17 @@
 """A function of three atoms: what it computes, its numbers, and how they lie in a model file."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from soapgap.errors import InputError
-from soapgap.model.terms.term import TERM_HEAD
+from soapgap.model.terms.term import TERM_HEAD, Cost, Term, register
 
 __all__ = ["TripletGrid", "TripletTerm"]
+
+# What one triplet costs (`Cost`): by its spline, or for one sparse point and one permutation.
+_PER_SPLINE, _PER_EXPONENTIAL = 6000.0, 400.0
 
 
 @dataclass
@@ -31,8 +34,9 @@ class TripletGrid:
     report: dict = field(default_factory=dict)
 
 
+@register
 @dataclass
-class TripletTerm:
+class TripletTerm(Term):
     """A function of three atoms, a Gaussian process in three variables:
 
         e_i = count sum over unordered pairs of neighbours {j, k} of
@@ -74,6 +78,9 @@ class TripletTerm:
         Used by evaluation in place of the sparse points.
     """
 
+    kind = "triplet"
+    needs_all = True
+
     centre: str
     neighbours: tuple[str, str]
     geometry: str
@@ -95,6 +102,36 @@ class TripletTerm:
     grid: TripletGrid | None = None
 
     @property
+    def symbols(self) -> tuple[str, ...]:
+        """Centre and neighbours."""
+        return self.centre, *self.neighbours
+
+    @property
+    def n_sparse(self) -> int:
+        """Number of sparse points."""
+        return len(self.sparse_points)
+
+    @property
+    def shown_species(self) -> str:
+        """Such as O with Si Si."""
+        return f"{self.centre} with {' '.join(self.neighbours)}"
+
+    @property
+    def shown_parameters(self) -> str:
+        """Kernel and scales."""
+        return f"{self.kernel}, delta {self.delta:g}, theta {' '.join(f'{t:g}' for t in self.theta)}"
+
+    def exact(self) -> "TripletTerm":
+        """The term without its spline."""
+        return replace(self, grid=None)
+
+    def costs(self) -> dict[str, Cost]:
+        """See `Term.costs`."""
+        n_ordered = 1.0 if self.neighbours[0] == self.neighbours[1] else 2.0
+        cost = _PER_SPLINE if self.grid else _PER_EXPONENTIAL * len(self.sparse_points) * len(self.permutations)
+        return {self.centre: Cost(triplet=n_ordered * cost)}
+
+    @property
     def cancellation(self) -> float:
         """S = sum |weights| delta^2 in eV: rounding of one triplet's energy is at least about eps S."""
         return float(np.abs(self.weights).sum() * self.delta**2)
@@ -113,7 +150,7 @@ class TripletTerm:
         if self.grid is not None:
             if self.grid.report.get("of") != self.digest():
                 raise InputError(f"the triplet term of {self.centre} was changed after its table was made: make it again "
-                                 "(soapgap.reduction.soap.reduce_model) or set `grid` to None")
+                                 "(soapgap.reduction.model.reduce_model) or set `grid` to None")
             grid = {"n_intervals": [int(n) for n in self.grid.n_intervals], "report": self.grid.report,
                     "tensors": store.part("grid")({"coefficients": self.grid.coefficients})}
         return TERM_HEAD | {
