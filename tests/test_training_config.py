@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from soapgap.config import SECTIONS, read_config
+from soapgap.config import read_config, sections
 from soapgap.errors import InputError
 from soapgap.quip.radial import gto_fit
 from soapgap.radial.bases import make_basis
@@ -146,7 +146,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "training.md"
 
 def test_documentation_knows_every_key():
     text = PAGE.read_text()
-    for where, section in SECTIONS.items():
+    for where, section in sections().items():
         for key in section.model_fields:
             forms = (f"`{key}`", f"{key} =", f"`[{key}]`", f"`[[{key}]]`")
             assert any(form in text for form in forms), f"{where}.{key} is not explained in docs/training.md"

@@ -18,7 +18,7 @@ from soapgap.config.base import Positive, Section, is_number, wrong
 from soapgap.config.baseline import BaselineConfig, PairRadii
 from soapgap.config.data import EXPECTED_IF_NAMED, DataConfig, DataFile
 from soapgap.config.errors import describe
-from soapgap.config.terms import Angle3bConfig, Distance2bConfig, Distance3bConfig, SoapConfig, Term
+from soapgap.config.terms import KINDS, Term
 from soapgap.errors import InputError
 
 
@@ -116,17 +116,18 @@ class FitConfig(Section):
         return self.as_json() | {"sparse_jitter": jitter}
 
 
-SECTIONS = {
+_SECTIONS = {
     "": FitConfig,
     "data": DataConfig,
     "data.train": DataFile,
     "baseline": BaselineConfig,
     "baseline.pairs": PairRadii,
-    "terms:soap": SoapConfig,
-    "terms:distance_2b": Distance2bConfig,
-    "terms:angle_3b": Angle3bConfig,
-    "terms:distance_3b": Distance3bConfig,
 }
+
+
+def sections() -> dict[str, type[Section]]:
+    """The tables of the file: "" for the top, "data", "data.train", "baseline", "baseline.pairs", "terms:<kind>"."""
+    return _SECTIONS | {f"terms:{name}": kind for name, kind in KINDS.items()}
 
 
 def read_config(source: Mapping[str, Any] | str | os.PathLike | FitConfig) -> tuple[FitConfig, Path, str]:
@@ -168,5 +169,5 @@ def _validate(content: dict[str, Any], name: str) -> FitConfig:
     try:
         return FitConfig.model_validate(content)
     except ValidationError as error:
-        known = {where: tuple(section.model_fields) for where, section in SECTIONS.items()}
+        known = {where: tuple(section.model_fields) for where, section in sections().items()}
         raise InputError(f"{name}: " + "; ".join(describe(error.errors(), known))) from None

@@ -132,7 +132,7 @@ class GapModel:
     def _learn(self, problem: Problem, threads: int, memory: int | None, say: Reporter) -> None:
         config, structures = problem.config, problem.train.structures
         _, threads, block_rows = fit_into(memory, problem.plan, structures, threads)
-        kernels = make_kernels(problem.plan, config, problem.species, structures, threads, say)
+        kernels = make_kernels(problem.plan, threads, say)
         solver = StreamingQR(sum(k.n_sparse for k in kernels))
         prior = make_prior(kernels, config.sparse_jitter, problem.train, say)
         factorise(problem, kernels, prior, solver, 0, block_rows, threads, Ranks(), Checkpoints.none(), say)

@@ -166,12 +166,11 @@ class _Fit:
                 state = self.earlier.beginning(self._identity())
             points = None if state is None else (state.sparse, state.origins)
             if points is None:
-                self.kernels = make_kernels(p.plan, self.config, p.species, p.train.structures, self.threads, self.say)
+                self.kernels = make_kernels(p.plan, self.threads, self.say)
                 points = [k.sparse_points for k in self.kernels], [k.origins for k in self.kernels]
         sparse, origins = self.ranks.broadcast(points)
         if state is not None or not self.ranks.is_root:
-            self.kernels = make_kernels(p.plan, self.config, p.species, p.train.structures, self.threads, self.say,
-                                        sparse, origins)
+            self.kernels = make_kernels(p.plan, self.threads, self.say, sparse, origins)
         return state
 
     def _make_prior(self) -> None:

@@ -21,7 +21,7 @@ from soapgap.data.dataset import Structure
 from soapgap.data.noise import sigmas
 from soapgap.errors import InputError
 from soapgap.gap_fit.terms import Coordinate
-from soapgap.kinds.kernel import DistanceKernel, Kernel, SoapKernel, rows_evaluator
+from soapgap.kinds.kernel import Kernel, rows_evaluator
 from soapgap.learn.design import DesignMatrix
 from soapgap.learn.problem import Problem
 
@@ -94,18 +94,7 @@ def make_system(problem: Problem, kernels: Sequence[Kernel], coordinates: Sequen
 
 def kernel_names(problem: Problem, kernels: Sequence[Kernel]) -> list[tuple[int, tuple[str, ...]]]:
     """Term and species of every kernel."""
-    return [(item.position[0], _species(kernel, problem.species))
-            for item, kernel in zip(problem.plan.items, kernels, strict=True)]
-
-
-def _species(kernel: Kernel, species: list[str]) -> tuple[str, ...]:
-    if isinstance(kernel, SoapKernel):
-        return (kernel.term.centre,)
-    if isinstance(kernel, DistanceKernel):
-        return tuple(sorted(kernel.kernel.species, key=species.index))
-    kind = kernel.kernel.kind
-    fixed = 1 if kind.angle else 0
-    return (*kind.species[:fixed], *sorted(kind.species[fixed:], key=species.index))
+    return [(term, kernel.symbols) for term, kernel in zip(problem.plan.terms, kernels, strict=True)]
 
 
 def write_system(prefix: str, system: System, advance: Callable[[int], None]) -> None:

@@ -121,5 +121,4 @@ def _again(translation: Translation, result: FitResult, say: Reporter) -> tuple[
     state = load_state(result.files.state)
     if state is None:
         raise InputError(f"{result.files.state} cannot be read again")
-    return problem, make_kernels(problem.plan, config, problem.species, problem.train.structures, 1, say, state.sparse,
-                                 state.origins)
+    return problem, make_kernels(problem.plan, 1, say, state.sparse, state.origins)

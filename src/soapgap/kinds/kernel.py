@@ -1,167 +1,266 @@
-"""The kernels of a fit: what the design matrix needs to know of a term, and what the term becomes."""
+"""What a fit asks of a kind of term: its kernels, planned, with their sparse points, and as terms of the model.
+
+A kind is its table of `fit.toml` (`soapgap.kinds.config.TermConfig`), a subclass of `Kernel`, and its way to `plan` kernels:
+
+    @register                                          the table, with kind: Literal["mine"]
+    class MineConfig(TermConfig): ...
+
+    @dataclass(frozen=True)                            the kernel of one choice of species
+    class MineKernel(Kernel): ...
+
+    @plan.register                                     which kernels there are, and how their points are chosen
+    def _(config: MineConfig, number, context): return [Planned(MineKernel(...), (number, 0), ...)]
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+from pathlib import Path
 
 import numpy as np
 
-from soapgap.kinds.distance_2b.kernel import PairKernel
-from soapgap.kinds.three_body.kernel import TripletKernel
-from soapgap.model import Model, PairTerm, SoapTerm, TripletTerm
+from soapgap.config import FitConfig
+from soapgap.data.dataset import Structure
+from soapgap.data.environments import POOL_BYTES
+from soapgap.kinds.config import TermConfig
+from soapgap.model import Model, Term
 from soapgap.neighbours.arrays import NeighbourArrays
-from soapgap.reduction.soap import reduce_term
+from soapgap.say import Reporter
+
+NO_ORIGIN = -1
 
 
-class _WithOrigins:
-    """`origins` of every sparse point: structure and atom in the training data, (n_sparse, 2), -1 where there is none."""
+@dataclass(frozen=True)
+class Context:
+    """What kernels are planned, and their sparse points chosen, from.
+
+    Attributes
+    ----------
+    config : of the whole fit
+    species : chemical symbols of the model
+    structures : the training data
+    say : for messages
+    shortest : shortest training distance (Angstrom) of the pairs of species that occur within the cutoff
+    folder : what paths of `sparse_file` are relative to
+    thetas : `Plan.thetas` of the fit that these data are added to, where `theta_fac` is not that of these data
+    pool_bytes : memory for the environments that sparse points are chosen from, or for what stands for them
+    threads : for the choice
+    """
+
+    config: FitConfig
+    species: list[str]
+    structures: Sequence[Structure]
+    say: Reporter
+    shortest: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    folder: Path = Path(".")
+    thetas: Mapping[str, list[float]] = field(default_factory=dict)
+    pool_bytes: int = POOL_BYTES
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Kernel(ABC):
+    """One kernel of a fit with its sparse points: columns of the design matrix, and terms of the model.
+
+    Attributes
+    ----------
+    name : for messages, such as "soap (Si)"
+    symbols : the species that it is for, that of the centre first, if it has one
+    sparse_points : one in each row, (n_sparse, ...)
+    origins : structure and atom in the training data of every sparse point, (n_sparse, 2), -1 where there is none
+    index : of its first term among those of the evaluator that makes rows (`rows_evaluator`)
+    """
+
+    origins: np.ndarray | None = field(default=None, kw_only=True)
+    index: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.origins is None:
-            object.__setattr__(self, "origins", np.full((self.n_sparse, 2), -1))
-
-
-@dataclass(frozen=True)
-class SoapKernel(_WithOrigins):
-    """A SOAP kernel with its sparse points; `index` is its term in the evaluator that makes its rows."""
-
-    term: SoapTerm
-    index: int
-    origins: np.ndarray | None = None
+            object.__setattr__(self, "origins", np.full((self.n_sparse, 2), NO_ORIGIN))
 
     @property
     def n_sparse(self) -> int:
         """Number of sparse points, the number of columns of this kernel."""
-        return len(self.term.sparse_points)
+        return len(self.sparse_points)
 
-    @property
-    def sparse_points(self) -> np.ndarray:
-        """(n_sparse, d) features."""
-        return self.term.sparse_points
+    # ---- what a fit needs of it
 
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"soap ({self.term.centre})"
-
+    @abstractmethod
     def covariance(self) -> np.ndarray:
-        """K_MM = delta^2 (X_s . X_t)^zeta, (n_sparse, n_sparse), eV^2."""
-        covariance = self.sparse_points @ self.sparse_points.T
-        np.power(covariance, self.term.zeta, out=covariance)
-        covariance *= self.term.delta**2
-        return covariance
+        """K_MM, (n_sparse, n_sparse), eV^2; a new array."""
 
-    def rows(self, evaluator, neighbours, gradients: bool, strain: bool):
-        """Rows of the design matrix of one structure (`Evaluator.kernel_rows`)."""
-        return evaluator.kernel_rows(self.index, neighbours, gradients=gradients, strain=strain)
+    @abstractmethod
+    def rows(self, evaluator, neighbours: NeighbourArrays, gradients: bool, strain: bool):
+        """Rows of the design matrix of one structure, not yet divided by sigma.
 
-    def local_rows(self, evaluator, neighbours) -> np.ndarray:
-        """Rows of the energies of the atoms, (n_atoms, n_sparse): zero for atoms that are no centres of this kernel."""
-        rows = np.zeros((neighbours.n_atoms, self.n_sparse))
-        for centre in np.flatnonzero(neighbours.centre_species == evaluator.species.index(self.term.centre)):
-            alone = _one_centre(neighbours, centre)
-            rows[neighbours.centre_atom[centre]], _, _ = evaluator.kernel_rows(self.index, alone, gradients=False, strain=False)
-        return rows
+        Parameters
+        ----------
+        evaluator : `rows_evaluator` of all kernels, used by this call alone; its `species` say what `neighbours` means
+        neighbours : full neighbour list of the structure, at least up to the cutoff
 
-    def finished(self, weights: np.ndarray) -> list[SoapTerm]:
-        """The term of the fitted model."""
-        return [replace(self.term, weights=weights.reshape(1, -1))]
+        Returns
+        -------
+        energy_row : (n_sparse,)
+        gradient_rows : (3 n_atoms, n_sparse) derivatives by positions, or None
+        strain_rows : (6, n_sparse) derivatives by strain in the order xx yy zz yz xz xy, or None
+        """
+
+    @abstractmethod
+    def local_rows(self, evaluator, neighbours: NeighbourArrays) -> np.ndarray:
+        """Rows of the energies of the atoms, (n_atoms, n_sparse), which add up to the energy row."""
+
+    @abstractmethod
+    def finished(self, weights: np.ndarray) -> list[Term]:
+        """The terms of the fitted model.
+
+        Parameters
+        ----------
+        weights : (n_sparse,) alpha_s (1/eV)
+        """
+
+    def row_terms(self, exact: bool) -> list[Term]:
+        """Terms of the evaluator that its rows are made by; none if they are made in Python.
+
+        Parameters
+        ----------
+        exact : with every feature, also those that vanish in all sparse points
+        """
+        return []
+
+    # ---- its sparse points
+
+    @abstractmethod
+    def with_points(self, points: np.ndarray, origins: np.ndarray | None = None) -> Kernel:
+        """The kernel with these sparse points, as `sparse_points` gives them."""
+
+    def trial_points(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Any points, to measure the time of rows with."""
+        return self.sparse_points
+
+    @property
+    def thetas(self) -> list[float]:
+        """Length scales, which a fit that adds data takes over; none if they do not depend on data."""
+        return []
+
+    @staticmethod
+    def choose(items: Sequence[Planned], context: Context) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Sparse points and their origins of all kernels of one term; those that were given, unless the kind has a choice."""
+        return [(item.given, None) for item in items]
+
+    # ---- its memory, in bytes
+
+    @property
+    def point_bytes(self) -> int:
+        """Of one sparse point, where that is worth counting."""
+        return 0
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Of each thread, while rows are made."""
+        return 0
+
+    @staticmethod
+    def pool_bytes(items: Sequence[Planned]) -> int:
+        """What is kept while the sparse points of one term are chosen."""
+        return 0
 
 
 @dataclass(frozen=True)
-class _FewBodyKernel(_WithOrigins):
-    """What `DistanceKernel` and `ThreeBodyKernel` share: a kernel of pairs or triplets among the species of the model."""
+class Quota:
+    """How many sparse points to take from which structures.
 
-    kernel: PairKernel | TripletKernel
-    species: list[str]
-    origins: np.ndarray | None = None
+    Attributes
+    ----------
+    config_type : of the structures; None: all
+    counts : (n_structures,) instances in each structure, 0 in those that do not count
+    n_sparse : number of points, None: all
+    kept : among how many instances they are chosen
+    seeds : what tells this draw from others
+    """
+
+    config_type: str | None
+    counts: np.ndarray
+    n_sparse: int | None
+    kept: int
+    seeds: tuple[int, ...]
+
+    @property
+    def most(self) -> int:
+        """Upper bound of the number of points."""
+        total = int(self.counts.sum())
+        return total if self.n_sparse is None else min(self.n_sparse, total)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A kernel to be.
+
+    Attributes
+    ----------
+    kernel : without its sparse points
+    position : term and kernel, for the draw
+    method : `sparse_method`
+    quotas : how many points to take from which structures
+    given : the sparse points, if they are known before the data are looked through
+    indices : numbers of the instances in the data that an index file names
+    """
+
+    kernel: Kernel
+    position: tuple[int, int]
+    method: str = ""
+    quotas: tuple[Quota, ...] = ()
+    given: np.ndarray | None = None
+    indices: np.ndarray | None = None
 
     @property
     def n_sparse(self) -> int:
-        """Number of sparse points, the number of columns of this kernel."""
-        return self.kernel.n_sparse
-
-    def covariance(self) -> np.ndarray:
-        """K_MM, (n_sparse, n_sparse), eV^2."""
-        return self.kernel.covariance()
-
-    def rows(self, evaluator, neighbours, gradients: bool, strain: bool):
-        """Rows of the design matrix of one structure."""
-        return self.kernel.rows(neighbours, self.species, gradients, strain)
-
-    def local_rows(self, evaluator, neighbours) -> np.ndarray:
-        """Rows of the energies of the atoms, (n_atoms, n_sparse)."""
-        return self.kernel.local_rows(neighbours, self.species)
-
-
-class DistanceKernel(_FewBodyKernel):
-    """A `distance_2b` kernel among the species of the model."""
+        """Number of sparse points (an upper bound if they are chosen: duplicates are removed later)."""
+        for known in (self.given, self.indices):
+            if known is not None:
+                return len(known)
+        return sum(quota.most for quota in self.quotas)
 
     @property
-    def sparse_points(self) -> np.ndarray:
-        """(n_sparse,) distances X_s (Angstrom), or (n_sparse, 2) weight F_s and X_s if there are weights."""
-        k = self.kernel
-        return k.sparse if k.cutoffs is None else np.column_stack([k.cutoffs, k.sparse])
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"distance_2b ({'-'.join(self.kernel.species)})"
-
-    def finished(self, weights: np.ndarray) -> list[PairTerm]:
-        """The term of the fitted model."""
-        return [self.kernel.pair_term(weights)]
+    def key(self) -> str:
+        """Term and species."""
+        return f"terms[{self.position[0]}] {'-'.join(self.kernel.symbols)}"
 
 
-class ThreeBodyKernel(_FewBodyKernel):
-    """An `angle_3b` or `distance_3b` kernel among the species of the model."""
+@singledispatch
+def plan(config: TermConfig, number: int, context: Context) -> list[Planned]:
+    """The kernels of one term.
 
-    @property
-    def sparse_points(self) -> np.ndarray:
-        """(n_sparse, 4) weight F_s and descriptor X_s of every point."""
-        return np.column_stack([self.kernel.cutoffs, self.kernel.points])
+    Parameters
+    ----------
+    config : the term's table
+    number : its place in the configuration
 
-    @property
-    def name(self) -> str:
-        """For messages."""
-        kind = self.kernel.kind
-        return f"{'angle_3b' if kind.angle else 'distance_3b'} ({'-'.join(kind.species)})"
-
-    def finished(self, weights: np.ndarray) -> list[TripletTerm]:
-        """The terms of the fitted model, one per species of centres."""
-        return self.kernel.terms(weights)
-
-
-Kernel = SoapKernel | DistanceKernel | ThreeBodyKernel
+    Raises
+    ------
+    InputError
+        Numbers or files that do not fit the species or config types of the data; nothing that the term is for is within its
+        cutoff.
+    """
+    raise NotImplementedError(f"kind = {config.kind!r} has no plan of its kernels")
 
 
-def _one_centre(neighbours: NeighbourArrays, centre: int) -> NeighbourArrays:
-    """The environment of one centre alone."""
-    here = slice(neighbours.offsets[centre], neighbours.offsets[centre + 1])
-    offsets = np.array([0, here.stop - here.start], dtype=np.int64)
-    return NeighbourArrays(neighbours.centre_atom[centre:centre + 1], neighbours.centre_species[centre:centre + 1], offsets,
-                           neighbours.neighbour_atom[here], neighbours.neighbour_species[here], neighbours.vectors[here],
-                           neighbours.n_atoms)
-
-
-#: What leaving out features may change in a kernel x . X_s of size 1, on average: so far below its last place that weights
-#: of size 1e4, which cancel, do not bring it back.
-_ROUNDING = 1e-20
+def numbered(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """The kernels with their `index`."""
+    found, index = [], 0
+    for kernel in kernels:
+        n_terms = len(kernel.row_terms(exact=True))
+        found.append(replace(kernel, index=index) if n_terms else kernel)
+        index += n_terms
+    return found
 
 
 def rows_evaluator(species: list[str], kernels: Sequence[Kernel], exact: bool = False):
-    """The evaluator that makes the rows of the SOAP kernels, in the order of their `index`.
+    """The evaluator that makes rows, with the terms of all kernels in the order of their `index`.
 
     Unless `exact`, features that vanish in all sparse points are left out (`soapgap.reduction.soap`).
     """
-    terms = [kernel.term for kernel in kernels if isinstance(kernel, SoapKernel)]
-    if not exact:
-        terms = [_without_vanishing_features(term) for term in terms]
+    terms = [term for kernel in kernels for term in kernel.row_terms(exact)]
     return Model(species, dict.fromkeys(species, 0.0), terms, {}).evaluator(1)
-
-
-def _without_vanishing_features(term: SoapTerm) -> SoapTerm:
-    n = len(term.sparse_points)
-    even = np.full((1, n), 1.0 / (max(n, 1) * term.zeta * term.delta**2))  # the weights are not known yet: all alike
-    return reduce_term(replace(term, weights=even), _ROUNDING, collapse=False)

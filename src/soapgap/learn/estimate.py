@@ -12,10 +12,8 @@ import numpy as np
 from soapgap.data.dataset import Structure
 from soapgap.errors import InputError
 from soapgap.kinds.kernel import rows_evaluator
-from soapgap.kinds.three_body.kernel import BLOCK, N_BLOCKS
-from soapgap.kinds.three_body.plan import PlannedTriplet
 from soapgap.learn.design import DesignMatrix
-from soapgap.learn.plan import Plan, PlannedPair
+from soapgap.learn.plan import Plan
 from soapgap.learn.problem import Problem
 from soapgap.learn.streaming_qr import StreamingQR
 from soapgap.learn.usage import peak_bytes, size
@@ -39,10 +37,9 @@ class Estimate:
     factor : 8 (M + 1)^2 for the factor of K_mm
     solution : 16 (M + 1)^2 for the identity as rows, and half as much each for the triangle to save and its copy in the
         file's bytes; without the blocks
-    environments : twice 8 bytes x features x environments that sparse points are chosen from (for triplets, of all kernels
-        of a term), before all that
-    triplets : the blocks in which each thread makes the kernels of three-body terms
-    sparse : 8 bytes x features x sparse points, in the model, in its file's bytes and in the evaluator of each thread
+    environments : twice what the kind keeps that sparse points are chosen from, before all that
+    scratch : in which each thread makes the rows of a kernel
+    sparse : the sparse points that are worth counting, in the model, in its file's bytes and in the evaluator of each thread
     present : what the process holds already: Python, the libraries and the data
     """
 
@@ -51,14 +48,14 @@ class Estimate:
     factor: int
     solution: int
     environments: int
-    triplets: int
+    scratch: int
     sparse: int
     present: int
 
     @property
     def bytes(self) -> int:
         """The peak: the largest of the three phases."""
-        matrices = self.triangle + self.factor + max(self.blocks + self.triplets, self.solution)
+        matrices = self.triangle + self.factor + max(self.blocks + self.scratch, self.solution)
         return self.present + PLOTS + self.sparse + max(self.environments, matrices)
 
 
@@ -67,16 +64,15 @@ def estimate(plan: Plan, structures: Sequence[Structure], threads: int, block_ro
     row = 8 * (plan.n_columns + 1)
     largest = max(max(7 + 3 * len(s.atoms), s.n_rows) + _scratch(s) for s in structures)
     waiting = 2 * threads * largest
-    points = sum(8 * item.n_sparse * item.empty.n_features for item in plan.soaps)
-    pools = [8 * item.pool[1] * item.empty.n_features for item in plan.soaps]
-    pools += [8 * 6 * sum(item.kept for item in group) for group in (*plan.pairs, *plan.triplets)]
+    points = sum(item.n_sparse * item.kernel.point_bytes for item in plan.items)
+    pools = [group[0].kernel.pool_bytes(group) for group in plan.by_term]
     return Estimate(
         triangle=row * (plan.n_columns + 1),
         blocks=row * (3 * (block_rows + largest) + waiting),
         factor=row * (plan.n_columns + 1),
         solution=2 * row * (plan.n_columns + 1),
         environments=2 * max(pools, default=0),
-        triplets=8 * N_BLOCKS * BLOCK * threads * bool(plan.triplets),
+        scratch=threads * max(item.kernel.scratch_bytes for item in plan.items),
         sparse=(4 + 2 * threads) * points,
         present=peak_bytes(),
     )
@@ -124,7 +120,7 @@ def seconds_of(problem: Problem, workers: int) -> float:
     workers : threads of all ranks of this machine
     """
     plan, structures, targets = problem.plan, problem.train.structures, problem.targets
-    design = DesignMatrix(_random_kernels(plan), problem.species, problem.config)
+    design = DesignMatrix(plan.trial_kernels(), problem.species, problem.config)
     evaluator = rows_evaluator(problem.species, design.kernels)
     sizes = np.array([s.effort for s in structures])
     by_size = np.argsort(sizes, kind="stable")  # small, middling and large ones, to speak for all
@@ -140,23 +136,6 @@ def seconds_of(problem: Problem, workers: int) -> float:
     qr_seconds = 2.0 * rows * (design.n_columns + 1.0) ** 2 / rate
     # The rows are shared among the threads; the factorisation is serial and runs beside them.
     return max(qr_seconds, (row_seconds + qr_seconds) / min(workers, os.cpu_count() or 1))
-
-
-def _random_kernels(plan: Plan) -> list:
-    rng = np.random.default_rng(0)
-    kernels, index = [], 0
-    for item in plan.items:
-        if isinstance(item, PlannedPair):
-            kernels.append(item.kernel)
-            continue
-        if isinstance(item, PlannedTriplet):
-            kernels.append(item.kernel(item.random_points(rng)))
-            continue
-        points = rng.random((item.n_sparse, item.empty.n_features))
-        points /= np.linalg.norm(points, axis=1)[:, None]
-        kernels.append(item.kernel(points, index))
-        index += 1
-    return kernels
 
 
 def _qr_rate(n_columns: int) -> float:

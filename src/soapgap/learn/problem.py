@@ -184,8 +184,7 @@ def pose(config: FitConfig, train: Dataset, say: Reporter, pool_bytes: int = POO
 
 def _plan_of(fixed: Fixed, config: FitConfig, train: Dataset) -> Plan:
     """The kernels of an earlier fit: their sparse points are known, so how they were chosen is of no account."""
-    update = {"config_type_n_sparse": None, "sparse_file": None, "n_sparse": 1, "sparse_method": "random"}
-    terms = tuple(term.model_copy(update=update) for term in config.terms)
+    terms = tuple(term.with_known_points() for term in config.terms)
     plan = plan_kernels(config.model_copy(update={"terms": terms}), fixed.species, fixed.shortest, train.structures,
                         Reporter(quiet=True), thetas=fixed.thetas)
     return replace(plan, saved=fixed.n_sparse)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
@@ -19,7 +21,8 @@ from scipy.linalg import eigh
 from soapgap.data.dataset import Structure
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
-from soapgap.kinds.kernel import Kernel, SoapKernel
+from soapgap.kinds.kernel import Kernel
+from soapgap.kinds.soap.kernel import SoapKernel
 from soapgap.kinds.soap.select import N_KEYS, Environments, environments
 from soapgap.kinds.sparse.select_cholesky import polynomial
 from soapgap.model import Model, SoapTerm
@@ -76,18 +79,34 @@ def sparse_map(kernels: Sequence[Kernel], structures: Sequence[Structure], speci
     -------
     list of SparseMap
     """
-    soaps = [kernel for kernel in kernels if isinstance(kernel, SoapKernel)]
-    if not soaps:
-        return []
-    first = Model(species, dict.fromkeys(species, 0.0), [kernel.term for kernel in soaps], {}).evaluator(1)
-    evaluators = [first, *(first.clone() for _ in range(threads - 1))]
-    maps = []
-    for index, kernel in enumerate(soaps):
-        them = environments(evaluators, index, kernel.term.centre, kernel.term.n_features, structures,
-                            np.arange(len(structures)), cutoff, species, say or Reporter(quiet=True))
-        if len(them):
-            maps.append(_map(kernel, them, most, seed))
-    return maps
+    every = Every(structures, species, cutoff, threads, say or Reporter(quiet=True))
+    found = ((kernel, environments_of(kernel, every)) for kernel in kernels)
+    return [_map(kernel, them, most, seed) for kernel, them in found if them is not None and len(them)]
+
+
+class Every(NamedTuple):
+    """Where environments are looked for; see `sparse_map`."""
+
+    structures: Sequence[Structure]
+    species: list[str]
+    cutoff: float
+    threads: int
+    say: Reporter
+
+
+@singledispatch
+def environments_of(kernel: Kernel, every: Every) -> Environments | None:
+    """The environments of a kernel in some structures; None if its kind has no map."""
+    return None
+
+
+@environments_of.register
+def _(kernel: SoapKernel, every: Every) -> Environments:
+    term = kernel.term
+    first = Model(every.species, dict.fromkeys(every.species, 0.0), [term], {}).evaluator(1)
+    evaluators = [first, *(first.clone() for _ in range(every.threads - 1))]
+    return environments(evaluators, 0, term.centre, term.n_features, every.structures, np.arange(len(every.structures)),
+                        every.cutoff, every.species, every.say)
 
 
 def _map(kernel: SoapKernel, them: Environments, most: int, seed: int) -> SparseMap:

@@ -13,7 +13,7 @@ from soapgap.data.dataset import Structure
 from soapgap.data.lookup import lookup
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
-from soapgap.kinds.kernel import SoapKernel
+from soapgap.kinds.soap.kernel import SoapKernel
 from soapgap.model import Model, SoapTerm
 from soapgap.potential import default_threads
 from soapgap.report.sparse_map import draw_sparse_map, sparse_map, write_chemiscope
@@ -45,10 +45,10 @@ def write_maps(model: Path, data: Sequence[Path], output: Path, *, most: int = 2
     if output.resolve() in {path.resolve() for path in (model, *data)}:
         raise InputError(f"--output {output} is an input of this command: choose another name")
     loaded = Model.load(model)
-    terms = [term for term in loaded.terms if isinstance(term, SoapTerm)]
+    terms = loaded.terms_of(SoapTerm)
     if not terms:
         raise InputError(f"{model} has no soap term: there are no environments to map")
-    kernels = [SoapKernel(term, index) for index, term in enumerate(terms)]
+    kernels = [SoapKernel(term, index=index) for index, term in enumerate(terms)]
     structures = [structure for path in data for structure in _read(path, energy_key, config_type_key)]
     cutoff = max(term.cutoff for term in terms)
     maps = sparse_map(kernels, structures, loaded.species, cutoff, most=most, seed=seed,

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from soapgap.config import FitConfig, read_config
-from soapgap.config.terms import Distance2bConfig
 from soapgap.data.dataset import Dataset, Structure
 from soapgap.errors import InputError
 from soapgap.kinds.kernel import Kernel, rows_evaluator
 from soapgap.learn.design import DesignMatrix
-from soapgap.learn.plan import Plan, PlannedPair, make_kernels
+from soapgap.learn.plan import make_kernels
 from soapgap.learn.prior import jitters_to_try
 from soapgap.learn.problem import Fixed, Problem, pose
 from soapgap.say import Reporter
@@ -150,8 +149,7 @@ def memory_needed(parts: Sequence[Sequence[Part]], n_columns: int) -> int:
 def prepare(bench: Bench, values: Mapping[str, Any], n_frames: int | None = None) -> Prepared:
     """Choose the sparse points of a trial."""
     problem, parts = pose_trial(bench, values, n_frames)
-    kernels = make_kernels(problem.plan, problem.config, problem.species, problem.train.structures, bench.threads,
-                           Reporter(quiet=True))
+    kernels = make_kernels(problem.plan, bench.threads, Reporter(quiet=True))
     return Prepared(problem, kernels, parts, bench.threads)
 
 
@@ -159,8 +157,7 @@ def make_system(prepared: Prepared, advance=lambda amount: None) -> System:
     """The triangles of a trial, in one pass over the data."""
     groups = make_groups(prepared.design, prepared.evaluators(), prepared.structures, prepared.problem.targets,
                          prepared.parts, advance)
-    problem = prepared.problem
-    return System(groups, _prior(prepared), terms_of(problem.plan, problem.config, problem.shortest))
+    return System(groups, _prior(prepared), prepared.problem.plan.terms)
 
 
 def _prior(prepared: Prepared) -> Covariances:
@@ -176,21 +173,6 @@ def _prior(prepared: Prepared) -> Covariances:
         return prior
     raise InputError(f"the covariance of the sparse points is not positive definite with sparse_jitter = {jitter:g}; increase "
                      "it or reduce n_sparse")
-
-
-def terms_of(plan: Plan, config: FitConfig, shortest: Mapping[tuple[str, str], float]) -> list[int]:
-    """Term of the configuration that every kernel of the plan belongs to."""
-    numbers: list[int] = []
-    for number, term in enumerate(config.terms):
-        rest = plan.items[len(numbers):]
-        if isinstance(term, Distance2bConfig):
-            count = sum(distance < term.cutoff for distance in shortest.values())
-        else:
-            count = sum(not isinstance(item, PlannedPair) and item.position[0] == number for item in rest)
-        numbers += [number] * count
-    if len(numbers) != len(plan.items):
-        raise RuntimeError(f"{len(plan.items)} kernels planned, {len(numbers)} found in the terms")
-    return numbers
 
 
 def objective_of(system: System, parameters: Parameters, settings: TuneConfig) -> LikelihoodObjective | FoldObjective:

@@ -8,13 +8,17 @@ Chem. 115, 1051 (2015)). Every ordered pair counts, as in GAP: a physical pair o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from soapgap.data.virials import STRAINS
-from soapgap.model import PairTerm
+from soapgap.kinds.few_body import FewBodyKernel
+from soapgap.kinds.sparse.select_cholesky import Covariance
+from soapgap.model import Model, PairTerm
 from soapgap.neighbours.arrays import NeighbourArrays
 from soapgap.radial.cutoff import cutoff_function, cutoff_transition
 from soapgap.radial.table import weighted_table
@@ -23,12 +27,12 @@ CHUNK_PAIRS = 16384
 
 
 @dataclass(frozen=True)
-class PairKernel:
+class PairKernel(FewBodyKernel):
     """The kernel of one pair of species.
 
     Attributes
     ----------
-    species : the two chemical symbols
+    symbols : the two chemical symbols
     cutoff, cutoff_transition_width, theta : Angstrom
     delta : eV, prior standard deviation of one (ordered) pair
     sparse : (n_sparse,) distances X_s (Angstrom)
@@ -36,7 +40,11 @@ class PairKernel:
     cutoffs : (n_sparse,) F_s; None: all 1
     """
 
-    species: tuple[str, str]
+    what: ClassVar[str] = "pairs"
+    n_fixed: ClassVar[int] = 0
+    permutations: ClassVar[np.ndarray] = np.zeros((1, 1), int)
+
+    symbols: tuple[str, str]
     cutoff: float
     cutoff_transition_width: float
     theta: float
@@ -46,9 +54,60 @@ class PairKernel:
     cutoffs: np.ndarray | None = None
 
     @property
-    def n_sparse(self) -> int:
-        """Number of sparse points, the number of columns of this kernel."""
-        return len(self.sparse)
+    def name(self) -> str:
+        """See `Kernel.name`."""
+        return f"distance_2b ({'-'.join(self.symbols)})"
+
+    @property
+    def sparse_points(self) -> np.ndarray:
+        """(n_sparse,) distances X_s (Angstrom), or (n_sparse, 2) F_s and X_s if there are weights."""
+        return self.sparse if self.cutoffs is None else np.column_stack([self.cutoffs, self.sparse])
+
+    def with_points(self, points: np.ndarray, origins: np.ndarray | None = None) -> PairKernel:
+        """The kernel with these sparse points: distances, (n,), or F_s and distances, (n, 2)."""
+        points = np.array(points)
+        cutoffs = None if points.ndim == 1 else np.ascontiguousarray(points[:, 0])
+        distances = points if points.ndim == 1 else np.ascontiguousarray(points[:, 1])
+        return replace(self, sparse=distances, cutoffs=cutoffs, origins=origins)
+
+    def trial_points(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Distances up to the cutoff."""
+        return np.linspace(0.1, self.cutoff, n)
+
+    @property
+    def thetas(self) -> list[float]:
+        """One length scale."""
+        return [float(self.theta)]
+
+    def with_thetas(self, thetas: Sequence[float]) -> PairKernel:
+        """The kernel with this length scale."""
+        return replace(self, theta=thetas[0])
+
+    def candidates(self, neighbours: NeighbourArrays, species: list[str]) -> Iterator[tuple[np.ndarray, ...]]:
+        """See `FewBodyKernel.candidates`: each pair once, except that an atom sees its own images twice."""
+        centre, other, vectors = self.pairs(neighbours, species)
+        if self.symbols[0] == self.symbols[1]:
+            once = centre <= other
+        else:
+            first = species.index(self.symbols[0])
+            once = neighbours.centre_species[np.searchsorted(neighbours.centre_atom, centre)] == first
+        r = np.linalg.norm(vectors[once], axis=1)
+        f, _, _ = cutoff_function(r, self.cutoff, self.cutoff_transition_width, self.cutoff_function)
+        yield np.column_stack([f, r]), np.ones(len(r), bool), centre[once]
+
+    def between(self) -> Covariance:
+        """F_s F_t exp(-(r_s - r_t)^2 / (2 theta^2))."""
+
+        def between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+            apart = (first[:, None, 1] - second[:, 1]) / self.theta
+            return first[:, None, 0] * second[:, 0] * np.exp(-0.5 * apart**2)
+
+        return Covariance(between, lambda points: points[:, 0] ** 2)
+
+    def stored(self, model: Model) -> list[tuple[PairTerm, np.ndarray]]:
+        """See `FewBodyKernel.stored`."""
+        return [(term, term.sparse["sparse_points"].reshape(-1, 1)) for term in model.terms_of(PairTerm)
+                if term.name == "distance_2b" and sorted(term.species) == sorted(self.symbols) and term.n_sparse is not None]
 
     def covariance(self) -> np.ndarray:
         """K_MM = F_s F_t delta^2 exp(-(X_s - X_t)^2 / (2 theta^2)), (n_sparse, n_sparse), eV^2."""
@@ -69,22 +128,10 @@ class PairKernel:
             g, g1 = g * self.cutoffs, g1 * self.cutoffs
         return f[:, None] * g, f1[:, None] * g + f[:, None] * g1
 
-    def rows(self, neighbours: NeighbourArrays, species: list[str], gradients: bool, strain: bool):
-        """Rows of the design matrix of one structure, as `Evaluator.kernel_rows` gives them for a soap term.
-
-        Parameters
-        ----------
-        neighbours : full neighbour list of the structure, at least up to the cutoff
-        species : chemical symbols that the species indices of `neighbours` mean
-
-        Returns
-        -------
-        energy_row : (n_sparse,) sum of k over all ordered pairs
-        gradient_rows : (3 n_atoms, n_sparse) dk/dR, or None
-        strain_rows : (6, n_sparse) dk/dstrain in the order xx yy zz yz xz xy, or None
-        """
+    def rows(self, evaluator, neighbours: NeighbourArrays, gradients: bool, strain: bool):
+        """See `Kernel.rows`: sums of k over all ordered pairs."""
         n_atoms, n_sparse = neighbours.n_atoms, self.n_sparse
-        centre, other, vectors = self.pairs(neighbours, species)
+        centre, other, vectors = self.pairs(neighbours, evaluator.species)
         energy = np.zeros(n_sparse)
         gradient = np.zeros((3, n_atoms, n_sparse)) if gradients else None
         strains = np.zeros((6, n_sparse)) if strain else None
@@ -106,12 +153,9 @@ class PairKernel:
             gradient = gradient.transpose(1, 0, 2).reshape(3 * n_atoms, n_sparse)
         return energy, gradient, strains
 
-    def local_rows(self, neighbours: NeighbourArrays, species: list[str]) -> np.ndarray:
-        """Rows of the energies of the atoms, (n_atoms, n_sparse): the sum of k over the ordered pairs of each atom.
-
-        They add up to the energy row: a pair of atoms gives half of its energy, one k, to each of them.
-        """
-        centre, _, vectors = self.pairs(neighbours, species)
+    def local_rows(self, evaluator, neighbours: NeighbourArrays) -> np.ndarray:
+        """See `Kernel.local_rows`: a pair of atoms gives half of its energy, one k, to each of them."""
+        centre, _, vectors = self.pairs(neighbours, evaluator.species)
         rows = np.zeros((neighbours.n_atoms, self.n_sparse))
         for start in range(0, len(vectors), CHUNK_PAIRS):
             k, _ = self.radial(np.linalg.norm(vectors[start:start + CHUNK_PAIRS], axis=1))
@@ -121,7 +165,7 @@ class PairKernel:
 
     def pairs(self, neighbours: NeighbourArrays, species: list[str]):
         """Centre and neighbour atom and vector of all ordered pairs of this kernel within the cutoff."""
-        first, second = (species.index(symbol) for symbol in self.species)
+        first, second = (species.index(symbol) for symbol in self.symbols)
         per_centre = np.diff(neighbours.offsets)
         a = np.repeat(neighbours.centre_species, per_centre)
         b = neighbours.neighbour_species
@@ -130,13 +174,8 @@ class PairKernel:
         centre = np.repeat(neighbours.centre_atom, per_centre)
         return centre[chosen], neighbours.neighbour_atom[chosen], neighbours.vectors[chosen]
 
-    def pair_term(self, weights: np.ndarray) -> PairTerm:
-        """The fitted pair potential as the spline that the evaluator runs.
-
-        Parameters
-        ----------
-        weights : (n_sparse,) alpha_s (1/eV)
-        """
+    def finished(self, weights: np.ndarray) -> list[PairTerm]:
+        """See `Kernel.finished`: the fitted pair potential as the spline that the evaluator runs."""
         extra = {}
         if self.cutoffs is not None:
             weights, extra = weights * self.cutoffs, {"sparse_cutoff": self.cutoffs}
@@ -149,7 +188,7 @@ class PairKernel:
             "theta": self.theta,
             "delta": self.delta,
         }
-        return PairTerm(self.species, self.cutoff, table, origin, {"sparse_points": self.sparse, "weights": weights} | extra)
+        return [PairTerm(self.symbols, self.cutoff, table, origin, {"sparse_points": self.sparse, "weights": weights} | extra)]
 
     def _breaks(self) -> list[float]:
         start = self.cutoff - self.cutoff_transition_width

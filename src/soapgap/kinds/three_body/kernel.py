@@ -10,14 +10,19 @@ permutations of x that exchange equal atoms. With a single one (angle_3b, or thr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
+from scipy.spatial.distance import cdist
 
 from soapgap.data.virials import STRAINS
+from soapgap.kinds.few_body import FewBodyKernel
+from soapgap.kinds.sparse.select_cholesky import Covariance
 from soapgap.kinds.three_body.triplets import TripletKind, Triplets, View, angle_coordinates, triplet_chunks
-from soapgap.model import TripletTerm
+from soapgap.model import Model, TripletTerm
 from soapgap.neighbours.arrays import NeighbourArrays
 
 BLOCK = 2**17  # kernels of one chunk: the dozen arrays of this size that are at work stay near the processor
@@ -27,7 +32,7 @@ _HEADS, _TAILS = (1, 2, 2), (0, 0, 1)
 
 
 @dataclass(frozen=True)
-class TripletKernel:
+class TripletKernel(FewBodyKernel):
     """The kernel of one choice of three species.
 
     Attributes
@@ -39,6 +44,8 @@ class TripletKernel:
     cutoffs : (n_sparse,) F_s
     """
 
+    what: ClassVar[str] = "triplets"
+
     kind: TripletKind
     theta: np.ndarray
     delta: float
@@ -46,9 +53,83 @@ class TripletKernel:
     cutoffs: np.ndarray
 
     @property
-    def n_sparse(self) -> int:
-        """Number of sparse points, the number of columns of this kernel."""
-        return len(self.points)
+    def name(self) -> str:
+        """See `Kernel.name`."""
+        return f"{'angle_3b' if self.kind.angle else 'distance_3b'} ({'-'.join(self.symbols)})"
+
+    @property
+    def symbols(self) -> tuple[str, str, str]:
+        """The three species."""
+        return self.kind.species
+
+    @property
+    def cutoff(self) -> float:
+        """Angstrom."""
+        return self.kind.cutoff
+
+    @property
+    def n_fixed(self) -> int:
+        """The centre of angle_3b."""
+        return 1 if self.kind.angle else 0
+
+    @property
+    def permutations(self) -> np.ndarray:
+        """See `TripletKind.permutations`."""
+        return self.kind.permutations
+
+    @property
+    def sparse_points(self) -> np.ndarray:
+        """(n_sparse, 4) F_s and X_s."""
+        return np.column_stack([self.cutoffs, self.points])
+
+    def with_points(self, points: np.ndarray, origins: np.ndarray | None = None) -> TripletKernel:
+        """The kernel with these sparse points, (n_sparse, 4)."""
+        return replace(self, points=np.ascontiguousarray(points[:, 1:]), cutoffs=np.ascontiguousarray(points[:, 0]),
+                       origins=origins)
+
+    def trial_points(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Descriptors of the right size."""
+        return np.column_stack([np.ones(n), self.cutoff * rng.random((n, 3))])
+
+    @property
+    def thetas(self) -> list[float]:
+        """Length scales of the three components."""
+        return [float(theta) for theta in self.theta]
+
+    def with_thetas(self, thetas: Sequence[float]) -> TripletKernel:
+        """The kernel with these length scales."""
+        return replace(self, theta=np.array(thetas, float))
+
+    @property
+    def scratch_bytes(self) -> int:
+        """The blocks in which rows are made."""
+        return 8 * N_BLOCKS * BLOCK
+
+    def candidates(self, neighbours: NeighbourArrays, species: list[str]) -> Iterator[tuple[np.ndarray, ...]]:
+        """See `TripletKind.candidates`."""
+        return self.kind.candidates(neighbours, species)
+
+    def between(self) -> Covariance:
+        """F_s F_t k(X_s, X_t) / delta^2 of rows (n, 4)."""
+        theta, orders = self.theta, self.permutations
+
+        def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+            return sum(np.exp(-0.5 * cdist(first[:, order], second, "sqeuclidean")) for order in orders)
+
+        def norms(x: np.ndarray) -> np.ndarray:
+            return np.sqrt(sum(np.exp(-0.5 * ((x[:, order] - x) ** 2).sum(axis=1)) for order in orders))
+
+        def between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+            x, y = first[:, 1:] / theta, second[:, 1:] / theta
+            return (first[:, 0] / norms(x))[:, None] * similarity(x, y) * (second[:, 0] / norms(y))
+
+        return Covariance(between, lambda points: points[:, 0] ** 2)
+
+    def stored(self, model: Model) -> list[tuple[TripletTerm, np.ndarray]]:
+        """See `FewBodyKernel.stored`."""
+        geometry = "angle" if self.kind.angle else "distances"
+        return [(term, term.sparse_points) for term in model.terms_of(TripletTerm)
+                if term.geometry == geometry and term.symbols == self.symbols]
 
     def _scale(self) -> np.ndarray:
         """delta^2 F_s / sqrt(s(X_s, X_s)), (n_sparse,)."""
@@ -63,26 +144,14 @@ class TripletKernel:
         covariance *= scale[:, None] * scale
         return 0.5 * (covariance + covariance.T)
 
-    def rows(self, neighbours: NeighbourArrays, species: list[str], gradients: bool, strain: bool):
-        """Rows of the design matrix of one structure, as `Evaluator.kernel_rows` gives them for a soap term.
-
-        Parameters
-        ----------
-        neighbours : full neighbour list of the structure, at least up to the cutoff
-        species : chemical symbols that the species indices of `neighbours` mean
-
-        Returns
-        -------
-        energy_row : (n_sparse,) sum of f F_s k(x, X_s) over all triplets
-        gradient_rows : (3 n_atoms, n_sparse) its derivatives by positions, or None
-        strain_rows : (6, n_sparse) by strains in the order xx yy zz yz xz xy, or None
-        """
+    def rows(self, evaluator, neighbours: NeighbourArrays, gradients: bool, strain: bool):
+        """See `Kernel.rows`: sums of f F_s k(x, X_s) over all triplets."""
         energy = np.zeros(self.n_sparse)
         gradient = np.zeros((neighbours.n_atoms, 3, self.n_sparse)) if gradients else None
         strains = np.zeros((6, self.n_sparse)) if strain else None
         size = max(1, BLOCK // max(1, self.n_sparse))
         for view in self.kind.views:
-            for triplets in triplet_chunks(neighbours, species, view, self.kind.cutoff, size):
+            for triplets in triplet_chunks(neighbours, evaluator.species, view, self.kind.cutoff, size):
                 weight, similar, slopes = self._chunk(view, triplets, gradients or strain)
                 energy += weight @ similar
                 if gradients:
@@ -96,17 +165,13 @@ class TripletKernel:
                 row *= scale
         return tuple(rows)
 
-    def local_rows(self, neighbours: NeighbourArrays, species: list[str]) -> np.ndarray:
-        """Rows of the energies of the atoms, (n_atoms, n_sparse), as the fitted model has them.
-
-        A triplet of angle_3b belongs to its centre, one of distance_3b to its three atoms alike. They add up to the energy
-        row.
-        """
+    def local_rows(self, evaluator, neighbours: NeighbourArrays) -> np.ndarray:
+        """See `Kernel.local_rows`: a triplet of angle_3b belongs to its centre, one of distance_3b to its three atoms alike."""
         rows = np.zeros((neighbours.n_atoms, self.n_sparse))
         n_owners = 1 if self.kind.angle else 3
         size = max(1, BLOCK // max(1, self.n_sparse))
         for view in self.kind.views:
-            for triplets in triplet_chunks(neighbours, species, view, self.kind.cutoff, size):
+            for triplets in triplet_chunks(neighbours, evaluator.species, view, self.kind.cutoff, size):
                 weight, similar, _ = self._chunk(view, triplets, False)
                 place = (triplets.atoms[:n_owners].ravel(), np.tile(np.arange(len(weight)), n_owners))
                 owners = csr_matrix((np.tile(weight / n_owners, n_owners), place), shape=(len(rows), len(weight)))
@@ -157,13 +222,8 @@ class TripletKernel:
             jacobian[:] = np.eye(3)
         return x / theta, jacobian / theta[:, None]
 
-    def terms(self, weights: np.ndarray) -> list[TripletTerm]:
-        """The fitted potential: one term for angle_3b, one for every different species as centre for distance_3b.
-
-        Parameters
-        ----------
-        weights : (n_sparse,) alpha_s (1/eV)
-        """
+    def finished(self, weights: np.ndarray) -> list[TripletTerm]:
+        """See `Kernel.finished`: one term for angle_3b, one for every different species as centre for distance_3b."""
         kind = self.kind
         origin = {
             "kind": "angle_3b" if kind.angle else "distance_Nb",
