@@ -25,7 +25,9 @@ from soapgap.config import read_config
 from soapgap.config.baseline import BaselineConfig, PairRadii
 from soapgap.data.dataset import Structure, read_dataset
 from soapgap.data.environments import neighbours_of, shortest_distances
-from soapgap.kinds.kernel import DistanceKernel, SoapKernel, rows_evaluator
+from soapgap.kinds.distance_2b.kernel import PairKernel
+from soapgap.kinds.kernel import rows_evaluator
+from soapgap.kinds.soap.kernel import SoapKernel
 from soapgap.learn.baseline.baseline import baseline_terms, baseline_values
 from soapgap.learn.curvature import model_curvatures
 from soapgap.learn.design import DesignMatrix, _parts, targets
@@ -56,7 +58,7 @@ class System:
         say, found = Reporter(quiet=True), self.train.structures
         shortest = shortest_distances(found, self.config.cutoff, SPECIES)
         plan = plan_kernels(self.config, SPECIES, shortest, found, say)
-        self.kernels = [self._finer(kernel, rtol) for kernel in make_kernels(plan, self.config, SPECIES, found, 1, say)]
+        self.kernels = [self._finer(kernel, rtol) for kernel in make_kernels(plan, 1, say)]
         self.evaluator = rows_evaluator(SPECIES, self.kernels, exact=True)
         self.design = DesignMatrix(self.kernels, SPECIES, self.config)
 
@@ -66,7 +68,7 @@ class System:
         (soap,) = [term for term in self.config.terms if term.kind == "soap"]
         basis = make_basis(soap.radial_basis, n_max=soap.n_max, l_max=soap.l_max, cutoff=soap.cutoff,
                            atom_sigma=soap.atom_sigma, cutoff_transition_width=soap.cutoff_transition_width)
-        return SoapKernel(replace(kernel.term, table=basis.table(rtol)), kernel.index)
+        return replace(kernel, term=replace(kernel.term, table=basis.table(rtol)))
 
     def rows(self, structure):
         return self.design.rows(self.evaluator, structure, targets(structure, E0))
@@ -200,15 +202,15 @@ def coordinates(system, folder):
             descriptor = descriptor_string(term).replace("{", "{{").replace("}", "}}")
             parts.append(f"{descriptor} covariance_type=dot_product zeta={term.zeta:g} delta={term.delta:g} "
                          f"n_sparse={kernel.n_sparse} sparse_method=FILE sparse_file={points.name} add_species=F")
-        elif isinstance(kernel, DistanceKernel):
-            k = kernel.kernel
+        elif isinstance(kernel, PairKernel):
+            k = kernel
             sparse_file(points, k.sparse[:, None])
-            z1, z2 = (atomic_numbers[s] for s in k.species)
+            z1, z2 = (atomic_numbers[s] for s in k.symbols)
             parts.append(f"distance_2b cutoff={k.cutoff} cutoff_transition_width={k.cutoff_transition_width} Z1={z1} Z2={z2} "
                          f"covariance_type=ard_se theta_uniform={k.theta} delta={k.delta} n_sparse={k.n_sparse} "
                          f"sparse_method=FILE sparse_file={points.name} add_species=F")
         else:
-            parts.append(three_body_coordinate(kernel.kernel, folder, f"sparse{n}", "FILE"))
+            parts.append(three_body_coordinate(kernel, folder, f"sparse{n}", "FILE"))
     return parts
 
 

@@ -274,8 +274,7 @@ def weights_together(data, tmp_path):
     earlier = earlier_fit(tmp_path / "first.safetensors", config)
     say = Reporter(quiet=True)
     problem = pose(config, read_dataset(config.data.train, config.data), say, fixed=earlier.fixed)
-    kernels = make_kernels(problem.plan, config, problem.species, problem.train.structures, 1, say, earlier.state.sparse,
-                           earlier.state.origins)
+    kernels = make_kernels(problem.plan, 1, say, earlier.state.sparse, earlier.state.origins)
     design = DesignMatrix(kernels, problem.species, config)
     evaluator = rows_evaluator(problem.species, kernels)
     rows = np.vstack([design.rows(evaluator, s, t) for s, t in zip(problem.train.structures, problem.targets, strict=True)])

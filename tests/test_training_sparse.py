@@ -10,6 +10,7 @@ from soapgap.config import read_config
 from soapgap.data.dataset import read_dataset
 from soapgap.data.environments import shortest_distances
 from soapgap.errors import InputError
+from soapgap.kinds.kernel import rows_evaluator
 from soapgap.kinds.sparse.select import farthest_points, leverage_scores, principal_basis, select
 from soapgap.kinds.sparse.select_cholesky import pivots, polynomial
 from soapgap.learn.plan import make_kernels, plan_kernels
@@ -38,7 +39,7 @@ class Setup:
 
     def kernels(self, *terms, threads=1, saved=None, origins=None, **options):
         plan = self.plan(*terms, **options)
-        made = make_kernels(plan, self.config, self.train.species, self.train.structures, threads, self.say, saved, origins)
+        made = make_kernels(plan, threads, self.say, saved, origins)
         assert sum(k.n_sparse for k in made) <= plan.n_columns
         return made
 
@@ -182,10 +183,10 @@ def test_a_draw_is_told(data, capsys):
     lines = []
     plan = data.plan(SOAP | {"sparse_method": "fps", "n_sparse": 5}, pool_bytes=8 * 144 * 20)
     data.say.line = lines.append
-    made = make_kernels(plan, data.config, data.train.species, data.train.structures, 1, data.say)
+    made = make_kernels(plan, 1, data.say)
     assert [k.n_sparse for k in made] == [5, 5]
     assert any("chosen from 20 of" in line and "environments of Si, drawn at random" in line for line in lines)
-    assert plan.soaps[0].pool[1] == 20
+    assert plan.items[0].quotas[0].kept == 20
 
 
 # ---- config types -----------------------------------------------------------------------------------------------------
@@ -238,15 +239,15 @@ def test_distances_from_the_data(data):
         assert r.max() < limits.cutoff
         assert (np.diff(np.sort(r)) > 1e-10).all()
         for method in chosen:
-            assert np.isin(chosen[method][place].kernel.sparse, r).all()
+            assert np.isin(chosen[method][place].sparse, r).all()
         span = np.ptp(r) / 8
-        cells = np.rint((chosen["uniform"][place].kernel.sparse - r.min()) / span)
+        cells = np.rint((chosen["uniform"][place].sparse - r.min()) / span)
         assert len(set(cells)) == len(set(np.rint((r - r.min()) / span)))
         s, a = kernel.origins[0]
         atoms = data.train.structures[s].atoms
         near = np.linalg.norm(neighbour_arrays(atoms, 4.0, data.train.species).vectors, axis=1)
         assert np.abs(near - r[0]).min() < 1e-12
-        assert atoms.symbols[a] in kernel.kernel.species
+        assert atoms.symbols[a] in kernel.symbols
 
 
 @pytest.mark.parametrize("term", [ANGLE, DISTANCES], ids=lambda t: t["kind"])
@@ -257,9 +258,9 @@ def test_triplets_by_cholesky(data, term):
     for ours, random in zip(made, spread, strict=True):
         assert np.linalg.slogdet(ours.covariance())[1] > np.linalg.slogdet(random.covariance())[1] + 5.0
     for item, kernel in zip(data.plan(term | {"sparse_method": "cholesky", "n_sparse": 12}).items, made, strict=True):
-        ours = item.covariance().between(kernel.sparse_points, kernel.sparse_points)
+        ours = item.kernel.between().between(kernel.sparse_points, kernel.sparse_points)
         np.testing.assert_allclose(ours * term["delta"]**2, kernel.covariance(), rtol=1e-12)
-        np.testing.assert_allclose(item.covariance().own(kernel.sparse_points), np.diag(ours), rtol=1e-12)
+        np.testing.assert_allclose(item.kernel.between().own(kernel.sparse_points), np.diag(ours), rtol=1e-12)
 
 
 def test_all_environments(data):
@@ -285,7 +286,7 @@ def test_origins_are_where_the_points_are(data):
             r = np.linalg.norm(mine, axis=1)
             sums = (r[:, None] + r)[np.triu_indices(len(r), 1)]
             assert np.abs(sums - point[1]).min() < 1e-12
-            assert atoms.symbols[a] == kernel.kernel.kind.species[0]
+            assert atoms.symbols[a] == kernel.symbols[0]
 
 
 @pytest.mark.parametrize("pair", [PAIR, PAIR | {"sparse_method": "uniform"}], ids=["grid", "uniform"])
@@ -306,20 +307,20 @@ def test_saved_points_and_origins_come_back(data, pair):
 
 def test_weights_of_pair_points(data):
     """F_s scales the columns: K_MM, rows, and the fitted potential."""
-    kernel = data.kernels(PAIR | {"sparse_method": "uniform"})[2].kernel
+    kernel = data.kernels(PAIR | {"sparse_method": "uniform"})[2]
     plain = replace(kernel, cutoffs=None)
     f = kernel.cutoffs
     assert 0.0 < f.min() < 0.9
     assert f.max() == 1.0
     np.testing.assert_allclose(kernel.covariance(), f[:, None] * plain.covariance() * f, rtol=1e-14)
     nb = neighbour_arrays(data.train.structures[4].atoms, 4.0, data.train.species)
-    for ours, theirs in zip(kernel.rows(nb, data.train.species, True, True), plain.rows(nb, data.train.species, True, True),
-                            strict=True):
+    ours_and_theirs = (k.rows(rows_evaluator(data.train.species, [k]), nb, True, True) for k in (kernel, plain))
+    for ours, theirs in zip(*ours_and_theirs, strict=True):
         np.testing.assert_allclose(ours, theirs * f, rtol=0, atol=1e-13 * np.abs(theirs).max())
     alpha = np.random.default_rng(0).standard_normal(kernel.n_sparse)
     r = np.linspace(1.5, 4.2, 40)
-    np.testing.assert_allclose(kernel.pair_term(alpha).table.evaluate(r)[0], plain.pair_term(alpha * f).table.evaluate(r)[0],
-                               rtol=0, atol=1e-13)
+    ours, theirs = (k.finished(weights)[0].table.evaluate(r)[0] for k, weights in ((kernel, alpha), (plain, alpha * f)))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-13)
 
 
 # ---- length scales from the data ---------------------------------------------------------------------------------------
@@ -328,16 +329,16 @@ def test_theta_from_the_range_of_the_data(data):
     pair = without(PAIR, "theta") | {"theta_fac": 0.2}
     everything = data.kernels(without(PAIR, "n_sparse") | {"sparse_method": "all"})
     for kernel, all_of_it in zip(data.kernels(pair), everything, strict=True):
-        assert kernel.kernel.theta == pytest.approx(0.2 * np.ptp(all_of_it.kernel.sparse), rel=1e-9)
+        assert kernel.theta == pytest.approx(0.2 * np.ptp(all_of_it.sparse), rel=1e-9)
     angle = without(ANGLE, "theta") | {"theta_fac": [0.1, 0.2, 0.3]}
     everything = data.kernels(without(ANGLE, "n_sparse") | {"sparse_method": "all"})
     for kernel, all_of_it in zip(data.kernels(angle), everything, strict=True):
-        np.testing.assert_allclose(kernel.kernel.theta, [0.1, 0.2, 0.3] * np.ptp(all_of_it.kernel.points, axis=0), rtol=1e-9)
+        np.testing.assert_allclose(kernel.theta, [0.1, 0.2, 0.3] * np.ptp(all_of_it.points, axis=0), rtol=1e-9)
     clusters = without(DISTANCES, "theta") | {"theta_fac": 0.5, "species": ["C", "Si", "Si"]}
     (kernel,) = data.kernels(clusters)
-    assert kernel.kernel.theta[0] == kernel.kernel.theta[1] != kernel.kernel.theta[2]
+    assert kernel.theta[0] == kernel.theta[1] != kernel.theta[2]
     kept = data.plan(pair, clusters).thetas
-    assert kept["terms[1] C-Si-Si"] == pytest.approx(kernel.kernel.theta)
+    assert kept["terms[1] C-Si-Si"] == pytest.approx(kernel.theta)
     other = {name: [2.0 * t for t in theta] for name, theta in kept.items()}
     assert data.plan(pair, clusters, thetas=other).thetas == other
 

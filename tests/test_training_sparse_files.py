@@ -21,7 +21,9 @@ from training_tools import (
 )
 
 from soapgap.errors import InputError, ModelFileError
-from soapgap.kinds.sparse.files import read_indices, read_numbers, soap_points
+from soapgap.kinds.kernel import rows_evaluator
+from soapgap.kinds.soap.files import soap_points
+from soapgap.kinds.sparse.files import read_indices, read_numbers
 from soapgap.model import Model
 from soapgap.neighbours.arrays import neighbour_arrays
 
@@ -215,7 +217,7 @@ def test_theta_fac_is_gap_fit_s(silicon, program):
                 f"covariance_type=ard_se delta=1.0 theta_fac=0.3 n_sparse=4 sparse_method=UNIFORM add_species=F")
         root = gap_fit(program, silicon.folder, [text], {"Si": E0["Si"]}, [0.002, 0.05, 0.02])
         theirs = np.array(root.find(".//theta").text.split(), float)
-        np.testing.assert_allclose(np.ravel(kernel.kernel.theta), theirs, rtol=1e-12)
+        np.testing.assert_allclose(np.ravel(kernel.theta), theirs, rtol=1e-12)
 
 
 def test_systems_of_pairs_with_weights_are_gap_fit_s(silicon, program):
@@ -223,7 +225,7 @@ def test_systems_of_pairs_with_weights_are_gap_fit_s(silicon, program):
     (kernel,) = silicon.kernels(PAIR | {"sparse_method": "random", "n_sparse": 6})
     write_quip(silicon.folder / "pairs.dat", kernel.sparse_points[:, 0], kernel.sparse_points[:, 1:])
     (kernel,) = silicon.kernels(from_file(PAIR, "pairs.dat"))
-    assert kernel.kernel.cutoffs.min() < 0.9
+    assert kernel.cutoffs.min() < 0.9
     text = (f"distance_2b Z1=14 Z2=14 cutoff={PAIR['cutoff']} cutoff_transition_width={PAIR['cutoff_transition_width']} "
             f"covariance_type=ard_se delta={PAIR['delta']} theta_uniform={PAIR['theta']} n_sparse=6 sparse_method=FILE "
             "sparse_file=pairs.dat add_species=F")
@@ -232,13 +234,14 @@ def test_systems_of_pairs_with_weights_are_gap_fit_s(silicon, program):
     np.testing.assert_allclose(kernel.covariance() + 1e-8 * np.eye(6), theirs, rtol=0, atol=1e-12)
     rows = np.loadtxt(silicon.folder / "dump_Kmn.0").reshape(-1, 6)
     for theirs_row, structure in zip(rows, silicon.train.structures, strict=False):
-        ours, _, _ = kernel.rows(None, neighbour_arrays(structure.atoms, 4.0, ["Si"]), False, False)
+        neighbours = neighbour_arrays(structure.atoms, 4.0, ["Si"])
+        ours, _, _ = kernel.rows(rows_evaluator(["Si"], [kernel]), neighbours, False, False)
         np.testing.assert_allclose(ours, theirs_row, rtol=1e-12, atol=1e-12)
 
 
 def test_points_of_triplets_from_a_file_are_gap_fit_s(silicon, program):
     (kernel,) = silicon.kernels(ANGLE | {"n_sparse": 6})
-    text = three_body_coordinate(kernel.kernel, silicon.folder, "angle", "FILE")
+    text = three_body_coordinate(kernel, silicon.folder, "angle", "FILE")
     gap_fit(program, silicon.folder, [text], {"Si": E0["Si"]}, [0.002, 0.05, 0.02])
     (again,) = silicon.kernels(from_file(ANGLE, "angle.dat"))
     theirs = np.loadtxt(silicon.folder / "dump_Kmm").reshape(6, 6)
@@ -248,6 +251,6 @@ def test_points_of_triplets_from_a_file_are_gap_fit_s(silicon, program):
 def test_soap_points_of_a_wrong_term(data, tmp_path):
     """A file that ends in .safetensors and is none is an error of the model reader."""
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
-    term = data.plan(SOAP).soaps[0].empty
+    term = data.plan(SOAP).items[0].kernel.term
     with pytest.raises(ModelFileError, match="x.safetensors"):
         soap_points(tmp_path / "x.safetensors", term)

@@ -69,7 +69,7 @@ def test_a_draw_keeps_all_sparse_points(data, made):
 
 def test_points_without_origins_are_found(data, made):
     """As those of a model file: by their features."""
-    nameless = [type(k)(k.term, k.index) for k in made[:2]]
+    nameless = [type(k)(k.term, index=k.index) for k in made[:2]]
     for one, other in zip(maps_of(data, made), maps_of(data, nameless), strict=True):
         np.testing.assert_array_equal(one.selected, other.selected)
     moved = nameless[0].term.sparse_points.copy()

@@ -8,6 +8,7 @@ from evaluator_tools import energy, run, structures
 from soapgap.config.baseline import BaselineConfig, PairRadii
 from soapgap.errors import InputError
 from soapgap.kinds.distance_2b.kernel import PairKernel, sparse_grid
+from soapgap.kinds.kernel import rows_evaluator
 from soapgap.learn.baseline.baseline import baseline_terms, dimer_scan, switch, switch_radii, zbl, zbl_term
 from soapgap.model import Model
 from soapgap.neighbours.arrays import neighbour_arrays
@@ -18,7 +19,7 @@ FRAMES = structures(SPECIES, seed=3, breaks=(3.0, 4.0))
 
 
 def rows(atoms, gradients=False, strain=False):
-    return KERNEL.rows(neighbour_arrays(atoms, 4.5, SPECIES), SPECIES, gradients, strain)
+    return KERNEL.rows(rows_evaluator(SPECIES, [KERNEL]), neighbour_arrays(atoms, 4.5, SPECIES), gradients, strain)
 
 
 def difference(function, step=1e-3):
@@ -73,7 +74,7 @@ def test_pair_counting_is_gap_s():
 def test_pair_term_is_the_kernel():
     """The spline that the evaluator runs gives what the rows times the weights give."""
     weights = np.random.default_rng(1).standard_normal(6) * 50
-    term = KERNEL.pair_term(weights)
+    (term,) = KERNEL.finished(weights)
     model = Model(SPECIES, dict.fromkeys(SPECIES, 0.0), [term])
     evaluator = model.evaluator()
     for atoms in FRAMES.values():
@@ -90,7 +91,7 @@ def test_pair_term_is_the_kernel():
 
 def test_pair_kernel_with_transition_over_its_whole_range():
     kernel = PairKernel(("C", "Si"), 3.0, 3.0, 0.7, 1.0, np.linspace(1.0, 3.0, 3))
-    term = kernel.pair_term(np.array([1.0, -2.0, 0.5]))
+    (term,) = kernel.finished(np.array([1.0, -2.0, 0.5]))
     r = np.linspace(0.3, 2.99, 40)
     value, slope = term.table.evaluate(r)
     k, k1 = kernel.radial(r)
@@ -198,7 +199,7 @@ def test_dimer_scan_finds_attraction():
     terms = baseline_terms(BaselineConfig(), SPECIES, shortest)
     model = Model(SPECIES, dict.fromkeys(SPECIES, 0.0), terms)
     assert dimer_scan(model, shortest) == dict.fromkeys(shortest)
-    well = PairKernel(("C", "Si"), 4.0, 1.0, 0.5, 1.0, np.array([1.0])).pair_term(np.array([-1000.0]))
+    (well,) = PairKernel(("C", "Si"), 4.0, 1.0, 0.5, 1.0, np.array([1.0])).finished(np.array([-1000.0]))
     found = dimer_scan(Model(SPECIES, dict.fromkeys(SPECIES, 0.0), [*terms, well]), shortest)
     assert found["C", "C"] is None
     low, high = found["C", "Si"]

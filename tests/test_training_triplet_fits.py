@@ -23,7 +23,7 @@ from training_tools import (
 from soapgap.config import read_config
 from soapgap.data.dataset import Structure
 from soapgap.fitting import fit
-from soapgap.kinds.kernel import ThreeBodyKernel
+from soapgap.kinds.kernel import numbered, rows_evaluator
 from soapgap.kinds.three_body.kernel import TripletKernel
 from soapgap.learn.design import DesignMatrix, targets
 from soapgap.learn.state import load_state
@@ -63,12 +63,13 @@ def oracle(folder, coordinates):
 def scaled_rows(frames, kernels):
     """Our [Lambda^(-1/2) K_nm | Lambda^(-1/2) y] in gap_fit's order."""
     config, _, _ = read_config({"output": "a", "data": {"train": "a"}, "default_sigma": SIGMA, "terms": [PAIR]})
-    design = DesignMatrix([ThreeBodyKernel(k, SPECIES) for k in kernels], SPECIES, config)
+    design = DesignMatrix(numbered(kernels), SPECIES, config)
+    evaluator = rows_evaluator(SPECIES, design.kernels)
     energies, others = [], []
     for atoms in frames:
         virial = atoms.info["virial"].reshape(3, 3)
         structure = Structure(atoms, "frame", "default", atoms.calc.results["energy"], atoms.calc.results["forces"], virial)
-        block = design.rows(None, structure, targets(structure, E0))
+        block = design.rows(evaluator, structure, targets(structure, E0))
         energies.append(block[:1])
         others.append(block[1:-6])
         others.append(block[-6:][[0, 5, 4, 1, 3, 2]])  # 11 12 13 22 23 33
@@ -126,7 +127,7 @@ def test_model_is_gap_fit_s(tmp_path, angle):
     root = oracle(tmp_path, [three_body_coordinate(k, tmp_path, f"points{n}", "FILE") for n, k in enumerate(kernels)])
     terms = []
     for k, c in zip(kernels, root.findall(".//gpCoordinates"), strict=True):
-        terms += k.terms(np.array([float(point.get("alpha")) for point in c.findall("sparseX")]))
+        terms += k.finished(np.array([float(point.get("alpha")) for point in c.findall("sparseX")]))
     potential = Potential(Model(SPECIES, E0, terms))
     theirs = quippy.potential.Potential("", param_filename=str(tmp_path / "gap.xml"))
     for atoms in frames:
@@ -191,6 +192,6 @@ def test_an_interrupted_fit_goes_on(data, tmp_path, monkeypatch):
     assert not state.complete
     assert state.n_done == 18
     with monkeypatch.context() as patch:
-        patch.setattr("soapgap.learn.plan.choose_triplets", None)  # would fail if they were chosen anew
+        patch.setattr(TripletKernel, "choose", None)  # would fail if they were chosen anew
         fit(config, quiet=True, threads=1)
     assert (tmp_path / "model.safetensors").read_bytes() == whole

@@ -20,6 +20,7 @@ from training_tools import (
 
 from soapgap.errors import InputError
 from soapgap.fitting import fit
+from soapgap.kinds.kernel import rows_evaluator
 from soapgap.kinds.three_body.kernel import TripletKernel
 from soapgap.kinds.three_body.triplets import TripletKind, count_triplets, triplet_chunks
 from soapgap.learn.state import load_state
@@ -54,7 +55,7 @@ def kernel(angle, species, n_sparse=7):
 
 
 def rows(atoms, k, gradients=False, strain=False):
-    return k.rows(neighbour_arrays(atoms, CUTOFF + 0.5, SPECIES), SPECIES, gradients, strain)
+    return k.rows(rows_evaluator(SPECIES, [k]), neighbour_arrays(atoms, CUTOFF + 0.5, SPECIES), gradients, strain)
 
 
 @pytest.mark.parametrize(("angle", "species"), KINDS, ids=NAMES)
@@ -181,7 +182,7 @@ def test_terms_are_the_kernel(angle, species):
     """What the evaluator runs gives what the rows times the weights give, and goes through a file."""
     k = kernel(angle, species)
     weights = np.random.default_rng(1).standard_normal(k.n_sparse) * 5
-    terms = k.terms(weights)
+    terms = k.finished(weights)
     assert len(terms) == (1 if angle else len(set(species)))
     model = Model.from_bytes(Model(SPECIES, dict.fromkeys(SPECIES, 0.0), terms).to_bytes())
     evaluator = model.evaluator()
@@ -208,7 +209,8 @@ def test_candidates_are_clusters_once(species):
         nb = neighbour_arrays(atoms, CUTOFF + 0.3, SPECIES)
         found = [points[valid] for points, valid, _ in kind.candidates(nb, SPECIES)]
         points = np.concatenate([np.empty((0, 4)), *found])
-        np.testing.assert_allclose(points[:, 0].sum(), far.rows(nb, SPECIES, False, False)[0], rtol=1e-10, atol=1e-14)
+        row, _, _ = far.rows(rows_evaluator(SPECIES, [far]), nb, False, False)
+        np.testing.assert_allclose(points[:, 0].sum(), row, rtol=1e-10, atol=1e-14)
         for order in kind.permutations:
             assert (points[:, 1:] <= points[:, 1:][:, order] + 1e-12)[:, 0].all()
 

@@ -25,7 +25,6 @@ from soapgap.tune.trial import (
     pose_trial,
     prepare,
     some_frames,
-    terms_of,
     thinned,
 )
 from soapgap.tune.validate import default_sizes, learning_curve, leave_one_out
@@ -69,8 +68,7 @@ def trainer_rows(bench, made, values):
     """Rows of every structure by the trainer with other values in its configuration, and U, with the same sparse points."""
     config = read_config(changed(bench.content, values))[0]
     problem = pose_trial(Bench(changed(bench.content, values), bench.train, bench.settings, 1, 1000), {})[0]
-    kernels = make_kernels(problem.plan, config, problem.species, bench.train.structures, 1, None,
-                           [k.sparse_points for k in made[0].kernels])
+    kernels = make_kernels(problem.plan, 1, None, [k.sparse_points for k in made[0].kernels])
     design, evaluator = DesignMatrix(kernels, problem.species, config), rows_evaluator(problem.species, kernels)
     rows = [design.rows(evaluator, s, t) for s, t in zip(bench.train.structures, problem.targets)]
     blocks = [regulariser(kernel.covariance(), JITTER) for kernel in kernels]
@@ -320,4 +318,4 @@ def test_terms_of_kernels(tmp_path):
     config = read_config(content)[0]
     bench = Bench(content, read_dataset(config.data.train, config.data), TuneConfig(folds=2), 1, 1000)
     problem, _ = pose_trial(bench, {})
-    assert terms_of(problem.plan, config, problem.shortest) == [0] * 3 + [1] * 2 + [2] * 6 + [3] * 3
+    assert problem.plan.terms == [0] * 3 + [1] * 2 + [2] * 6 + [3] * 3
