@@ -21,10 +21,10 @@ from rich.console import Console
 from soapgap import programs
 from soapgap.demo import run_demo
 from soapgap.demo.report import cards, render
-from soapgap.demo.screen import PLAIN_INTERVAL, Screen
 from soapgap.demo.workflow import Check, StepResult, Workflow
 from soapgap.errors import HostError, InputError, SoapGAPError
 from soapgap.programs import count_lines
+from soapgap.say import PLAIN_INTERVAL, Reporter
 
 DATA = Path(run_demo.__file__).parent / "data"
 LIMIT = 30.0  # s
@@ -114,7 +114,7 @@ class TestReport:
 
 @pytest.fixture
 def screen():
-    return Screen(Console(file=StringIO(), width=200, highlight=False, soft_wrap=True))
+    return Reporter(console=Console(file=StringIO(), width=200, highlight=False, soft_wrap=True))
 
 
 def fake_steps(*functions):
@@ -320,7 +320,7 @@ class TestScreen:
         assert screen.console.file.getvalue() == "  ... 5000 steps: 18 s, 25 %, [busy]\n"
 
     def test_terminal(self):
-        screen = Screen(Console(file=StringIO(), force_terminal=True, color_system=None, highlight=False, width=100))
+        screen = Reporter(console=Console(file=StringIO(), force_terminal=True, color_system=None, highlight=False, width=100))
         with screen.progress("fit") as update:
             update()
             update(0.5, "half")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from soapgap._plugin_path import plugin_path as plugin_folder
 from soapgap.errors import HostError, InputError
+from soapgap.say import Reporter
 
 _TIMEOUT = 60.0  # seconds that one trial run of a program may take
 
@@ -147,19 +148,14 @@ def doctor() -> list[Check]:
 
 def run_doctor() -> int:
     """Print the report of `doctor`; 0 when all is well, otherwise 1: the exit status of the command."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(soft_wrap=True, highlight=False)
-    checks = doctor()
+    say, checks = Reporter(), doctor()
     for check in checks:
-        mark = "[green]ok  [/green]" if check.ok else "[red]FAIL[/red]"
-        console.print(f"{mark} {escape(check.name)}: {escape(check.detail)}")
+        say.line(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}", style=None if check.ok else "red")
         if not check.ok:
-            console.print(f"     [yellow]{escape(check.advice)}[/yellow]")
+            say.line(f"     {check.advice}", style="yellow")
     failed = sum(not check.ok for check in checks)
     verdict = f"{failed} of {len(checks)} checks failed" if failed else f"all {len(checks)} checks passed"
-    console.print(f"{verdict}: pair_style soapgap {'cannot be used yet' if failed else 'is ready'}")
+    say.line(f"{verdict}: pair_style soapgap {'cannot be used yet' if failed else 'is ready'}")
     return 1 if failed else 0
 
 

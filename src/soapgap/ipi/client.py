@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from soapgap.errors import HostError
 from soapgap.ipi.address import connect, describe_address
 from soapgap.ipi.connection import CLOSED, STOPPED, Connection, LostConnection
-from soapgap.ipi.log import Log
 from soapgap.ipi.protocol import DROPPED, EXIT
 from soapgap.ipi.supervise import ComputeDied
+from soapgap.say import Log
 
 __all__ = ["Client", "DriveReport"]
 

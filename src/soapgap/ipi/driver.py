@@ -21,11 +21,11 @@ from soapgap.ipi.client import Client, DriveReport
 from soapgap.ipi.computer import Settings
 from soapgap.ipi.connection import LostConnection
 from soapgap.ipi.frames import parse_pbc, read_structure
-from soapgap.ipi.log import Log
 from soapgap.ipi.supervise import ComputeDied, LocalCompute, SeparateCompute
 from soapgap.ipi.worker import Job
 from soapgap.model import Model
 from soapgap.potential import default_threads
+from soapgap.say import Log
 
 __all__ = ["DriveReport", "drive", "explained"]
 
@@ -95,9 +95,8 @@ def drive(
         With a result that is not finite: leave i-PI, or write the frame and send the result all the same.
     max_force : float, optional
         eV/Angstrom; a larger force counts as not finite.
-    log : path, optional
-    quiet : bool
-        As for `soapgap.ipi.log.Log`.
+    log, quiet
+        As for `soapgap.say.Log`.
     every : int
         A line of progress every N frames; 0: none.
     dump : path

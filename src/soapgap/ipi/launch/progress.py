@@ -1,18 +1,14 @@
 """How far i-PI has come, from the files that it writes, and showing it."""
 
 import re
-import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Column
-
 from soapgap.ipi.launch.input import IPIInput
 from soapgap.ipi.launch.process import Tail
+from soapgap.say import Log
 
 __all__ = ["Display", "State", "Watcher"]
 
@@ -148,7 +144,7 @@ class Watcher:
             self.state.pace = (end - start) / (last - first)
 
 
-class Display:
+class Display(Log):
     """A live bar on a terminal; elsewhere a line each ten seconds or each tenth of the run.
 
     Parameters
@@ -160,38 +156,15 @@ class Display:
     """
 
     def __init__(self, start: int, total: int, interval: float = 10.0):
+        super().__init__(steps=(start, total), unread=False)
         self._start, self._total, self._interval = start, total, interval
         self._next_time = time.monotonic() + interval
         self._next_step = start
-        self._bar = None
-        if sys.stdout.isatty():
-            console = Console(highlight=False)
-            width = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what the other columns leave
-            text = TextColumn("{task.fields[text]}", markup=False, table_column=width)
-            self._bar = Progress(BarColumn(bar_width=16), MofNCompleteColumn(), text, console=console, transient=True,
-                                 expand=True, refresh_per_second=4)
-            self._task = self._bar.add_task("", total=total, completed=start, text="waiting for the first step")
-            self._bar.start()
-
-    def line(self, text: str) -> None:
-        """A line that stays."""
-        if self._bar is None:
-            print(text, flush=True)
-        else:
-            self._bar.console.print(text, markup=False, soft_wrap=True)
-
-    def warning(self, text: str) -> None:
-        """A line on standard error (on a terminal, above the bar)."""
-        if self._bar is None:
-            print(f"soapgap: warning: {text}", file=sys.stderr, flush=True)
-        else:
-            self._bar.console.print(f"soapgap: warning: {text}", markup=False, soft_wrap=True)
 
     def update(self, state: State) -> None:
         """Shows the state, at the rate that the output can bear."""
-        if self._bar is not None:
-            if state.step is not None:
-                self._bar.update(self._task, completed=state.step, text=self._details(state))
+        if self.is_live:
+            self.progress("waiting for the first step" if state.step is None else self._details(state), False, state.step)
             return
         now = time.monotonic()
         if now < self._next_time and (state.step is None or state.step < self._next_step):
@@ -204,12 +177,6 @@ class Display:
         self._next_step = self._start + tenth * (int((state.step - self._start) / tenth) + 1)
         percent = 100 * state.step / self._total
         self.line(f"step {state.step}/{self._total}  {percent:.0f} %  {self._details(state)}".rstrip())
-
-    def close(self) -> None:
-        """Takes the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
 
     def _details(self, state: State) -> str:
         parts = []
