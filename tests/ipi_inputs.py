@@ -3,7 +3,8 @@
 import numpy as np
 from ase.units import Hartree, kB
 
-from soapgap.ipi.starter.file import InputSettings, write_input
+from soapgap.ipi.starter.settings import InputSettings
+from soapgap.ipi.starter.write import write_input
 
 
 def save(path, atoms):

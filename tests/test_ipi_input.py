@@ -18,16 +18,10 @@ from typer.testing import CliRunner
 
 from soapgap.cli.ipi_input import ipi_input
 from soapgap.errors import InputError
-from soapgap.ipi.starter.file import (
-    InputSettings,
-    default_beads,
-    default_timestep,
-    harmonic_deficit,
-    highest_frequency,
-    write_input,
-)
-from soapgap.ipi.starter.parts import comment
-from soapgap.ipi.starter.start import readable_by_ipi, standard_setting
+from soapgap.ipi.starter.settings import InputSettings
+from soapgap.ipi.starter.structure import readable_by_ipi, standard_setting
+from soapgap.ipi.starter.text import comment
+from soapgap.ipi.starter.write import default_beads, default_timestep, harmonic_deficit, highest_frequency, write_input
 
 KINDS = ("nve", "nvt", "pimd", "npt", "npt-pimd", "rpmd")
 MODES = ("unix", "inet", "shm", "ffdirect")

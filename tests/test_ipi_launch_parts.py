@@ -13,9 +13,10 @@ from test_ipi_launch import COMMAND, DEFAULTS, INPUT, LIMIT
 from soapgap.errors import HostError, InputError
 from soapgap.ipi.launch.ending import soft_exit_reason
 from soapgap.ipi.launch.input import PropertiesFile, choose_socket, read_input
+from soapgap.ipi.launch.options import LaunchOptions
+from soapgap.ipi.launch.place import free_place, place_of
 from soapgap.ipi.launch.plan import make_plan
 from soapgap.ipi.launch.progress import Watcher
-from soapgap.ipi.launch.socket import free_place, place_of
 
 pytest.importorskip("ipi")
 
@@ -93,26 +94,27 @@ class TestInput:
         ({}, {"drive_options": ["--unix=a"]}, "which is not for them"),
     ])
     def test_plan(self, tmp_path, settings, arguments, words):
-        arguments = {"model": "m", "structure": "s", "drivers": 1, "threads": None, "folder": tmp_path, "forcefield": None,
-                     "limit_seconds": None, "drive_options": [], **arguments}
+        arguments = {"model": "m", "structure": "s", "drive_options": [], "folder": tmp_path, **arguments}
+        known = [arguments.pop(name) for name in ("model", "structure", "drive_options")]
+        model, structure, words_of_drivers = known
         with pytest.raises(InputError, match=re.escape(words)):
-            make_plan(write(tmp_path, **settings), **arguments)
+            make_plan(write(tmp_path, **settings), model, structure, LaunchOptions(**arguments), words_of_drivers)
 
     def test_under_mpiexec(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PMI_SIZE", "2")
         with pytest.raises(InputError, match="on 2 MPI ranks"):
-            make_plan(write(tmp_path), "m", "s", 1, 1, tmp_path, None, None, [])
+            make_plan(write(tmp_path), "m", "s", LaunchOptions(threads=1, folder=tmp_path))
 
     def test_exit_file(self, tmp_path):
         (tmp_path / "EXIT").touch()
         with pytest.raises(InputError, match="the file EXIT"):
-            make_plan(write(tmp_path), "m", "s", 1, 1, tmp_path, None, None, [])
+            make_plan(write(tmp_path), "m", "s", LaunchOptions(threads=1, folder=tmp_path))
 
     def test_not_installed(self, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(HostError, match=re.escape('pip install "soapgap[ipi]"')):
-            make_plan(write(tmp_path), "m", "s", 1, 1, tmp_path, None, None, [])
+            make_plan(write(tmp_path), "m", "s", LaunchOptions(threads=1, folder=tmp_path))
 
     def test_options_before_the_structure(self, tmp_path):
         words = [*COMMAND, "--skin", "0.5", str(write(tmp_path)), "model", "structure"]

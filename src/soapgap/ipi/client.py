@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from soapgap.errors import HostError
 from soapgap.ipi.address import connect, describe_address
 from soapgap.ipi.connection import CLOSED, STOPPED, Connection, LostConnection
+from soapgap.ipi.options import DriveOptions
 from soapgap.ipi.protocol import DROPPED, EXIT
 from soapgap.ipi.supervise import ComputeDied
 from soapgap.say import Log
@@ -40,20 +41,16 @@ class Client:
     compute : callable
         ``compute(say)`` gives a `LocalCompute` or `SeparateCompute`.
     address : str or (str, int)
-    wait : float
-    reconnect : bool
-    respawn : int
-        See `soapgap.ipi.drive`.
+    options : DriveOptions
     log : Log
     stop : callable
         Whether a signal asked to leave.
     """
 
-    def __init__(self, compute: Callable, address, wait: float, reconnect: bool, respawn: int, log: Log,
-                 stop: Callable[[], bool]):
+    def __init__(self, compute: Callable, address, options: DriveOptions, log: Log, stop: Callable[[], bool]):
         self.compute = compute(self._say)
-        self.address, self.wait = address, wait
-        self.reconnect, self.respawn, self.log, self.stop = reconnect, respawn, log, stop
+        self.address, self.options, self.log, self.stop = address, options, log, stop
+        self._respawns = options.respawn  # that are left
         self.report: DriveReport | None = None
         self.error: BaseException | None = None
         self._started = time.monotonic()  # of the first connection
@@ -94,19 +91,19 @@ class Client:
                 return STOPPED
             try:
                 reason = self._serve_once(sock)
-                if not self.reconnect or reason not in (CLOSED, DROPPED):
+                if not self.options.reconnect or reason not in (CLOSED, DROPPED):
                     return reason
                 before = ENDINGS[reason]
             except ComputeDied as error:
-                if self.respawn <= 0 or self.stop():
+                if self._respawns <= 0 or self.stop():
                     raise
-                self.respawn -= 1
+                self._respawns -= 1
                 self.log.warning(f"{error}. Starting it again")
                 self._counts.append((0, 0.0))
                 self.compute.start()
                 before = "the computing process runs again"
             except LostConnection as error:
-                if not self.reconnect or self.stop():
+                if not self.options.reconnect or self.stop():
                     raise
                 before = str(error)
             self.log.line(f"{before}; connecting again")
@@ -115,7 +112,7 @@ class Client:
         """A connected socket, or None if a signal asked to leave."""
         self.log.line(f"connecting to {describe_address(self.address)}")
         try:
-            return connect(self.address, self.wait, self.stop)
+            return connect(self.address, self.options.wait, self.stop)
         except HostError as error:
             if before:
                 raise LostConnection(f"{before}, but i-PI did not come back: {error}") from None

@@ -3,8 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import ase
 import ase.io
@@ -14,29 +12,12 @@ from ase.units import Bohr, Hartree
 from soapgap.errors import InputError
 from soapgap.ipi.extras import pack, provider
 from soapgap.ipi.frames import check_first_frame, describe_species
+from soapgap.ipi.options import DriveOptions
 from soapgap.ipi.protocol import Answer, Request
 
-__all__ = ["FrameComputer", "Settings"]
+__all__ = ["FrameComputer"]
 
 MAX_DUMPS = 10  # with on_nan = "dump"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a driver does with results; see `soapgap.ipi.drive`."""
-
-    dump: Path = Path("soapgap-bad-frame.xyz")
-    on_nan: str = "exit"
-    max_force: float | None = None
-    extras: tuple[str, ...] = field(default_factory=tuple)
-
-    def __post_init__(self):
-        if self.on_nan not in ("exit", "dump"):
-            raise InputError(f"got on_nan '{self.on_nan}'; expected exit (leave i-PI) or dump (write the frame and continue)")
-        if self.max_force is not None and not self.max_force > 0.0:
-            raise InputError(f"got max_force {self.max_force}; expected a force above 0, in eV/Angstrom")
-        for name in self.extras:
-            provider(name)
 
 
 class FrameComputer:
@@ -49,19 +30,19 @@ class FrameComputer:
         ``compute_batch(list of atoms)``, the frames of a batch go there together.
     atoms : ase.Atoms
         Species, their order and the periodic directions.
-    settings : Settings
+    options : DriveOptions
     say : callable
         ``say(kind, text)`` with kind "line" or "warning".
     """
 
-    def __init__(self, core, atoms: ase.Atoms, settings: Settings, say: Callable[[str, str], None]):
+    def __init__(self, core, atoms: ase.Atoms, options: DriveOptions, say: Callable[[str, str], None]):
         self.core = core
         self.atoms = atoms
-        self.settings = settings
+        self.options = options
         self.say = say
         self.count = 0  # frames answered
         self._dumped = 0
-        self._extras = [provider(name) for name in settings.extras]
+        self._extras = [provider(name) for name in options.names_of_extras]
 
     def warm_up(self) -> None:
         """Evaluates the structure once: wrong species and broken models show before i-PI is involved."""
@@ -150,14 +131,14 @@ class FrameComputer:
         return atoms
 
     def _check_result(self, atoms: ase.Atoms, result) -> None:
-        limit = self.settings.max_force
+        limit = self.options.max_force
         if not _finite(result):
             what = f"frame {self.count} has an energy, force or virial that is not finite"
         elif limit is not None and (force := np.sqrt((result.forces**2).sum(axis=1).max(initial=0.0))) > limit:
             what = f"frame {self.count} has a force of {force:.3g} eV/Angstrom, above the limit of {limit:g}"
         else:
             return
-        if self.settings.on_nan == "exit":
+        if self.options.on_nan == "exit":
             raise InputError(f"{what}{self._dump(atoms)}. Nothing was sent to i-PI. Look for atoms on top of each other; a "
                              "shorter time step may help")
         if self._dumped < MAX_DUMPS:
@@ -167,7 +148,7 @@ class FrameComputer:
     def _dump(self, atoms) -> str:
         """Writes the frame in hand; says where."""
         self._dumped += 1
-        path = self.settings.dump
+        path = self.options.dump
         if self._dumped > 1:
             path = path.with_name(f"{path.stem}-{self._dumped}{path.suffix}")
         temporary = path.with_name(path.name + ".new")

@@ -11,16 +11,14 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import ase
 
-from soapgap.errors import InputError
 from soapgap.ipi.address import parse_address
 from soapgap.ipi.client import Client, DriveReport
-from soapgap.ipi.computer import Settings
 from soapgap.ipi.connection import LostConnection
 from soapgap.ipi.frames import parse_pbc, read_structure
+from soapgap.ipi.options import DriveOptions
 from soapgap.ipi.supervise import ComputeDied, LocalCompute, SeparateCompute
 from soapgap.ipi.worker import Job
 from soapgap.model import Model
@@ -30,86 +28,26 @@ from soapgap.say import Log
 __all__ = ["DriveReport", "drive", "explained"]
 
 
-def drive(
-    model,
-    structure,
-    unix: str | None = None,
-    host: str | None = None,
-    port: int | None = None,
-    *,
-    prefix: str = "/tmp/ipi_",
-    wait: float = 60.0,
-    reconnect: bool = False,
-    respawn: int = 0,
-    clients: int = 1,
-    threads: int | None = None,
-    skin: float = 0.5,
-    pbc: str | None = None,
-    extras: tuple[str, ...] = (),
-    on_nan: str = "exit",
-    max_force: float | None = None,
-    log: str | Path | None = None,
-    every: int = 100,
-    quiet: bool = False,
-    dump: str | Path = "soapgap-bad-frame.xyz",
-    allow_external: bool = False,
-    separate: bool | None = None,
-    check: bool = False,
-    pipe=None,
-) -> DriveReport:
+def drive(model, structure, options: DriveOptions | None = None, *, separate: bool | None = None, pipe=None,
+          **others) -> DriveReport:
     """Computes energies, forces and virials for i-PI until it says EXIT.
 
     Parameters
     ----------
-    model : path, Model or object
-        An object must have ``compute(atoms)``, which returns an object with `energy` (eV), `forces` [N, 3] (eV/Angstrom) and
-        `virial` [3, 3] (-dE/dstrain, eV). If it has a ``compute_batch(list of atoms)``, that gets the frames of a batch.
-    structure : path or ase.Atoms
+    model : path-like, soapgap.model.Model, or object with ``compute(atoms)``
+        ``compute`` returns an object with `energy` (eV), `forces` [N, 3] (eV/Angstrom) and `virial` [3, 3]
+        (-dE/dstrain, eV). If there is a ``compute_batch(list of atoms)``, it is given the frames of a batch.
+    structure : path-like or ase.Atoms
         Names the species, their order, and the periodic directions: i-PI sends none of these. Of a file, the first
         frame.
-    unix : str, optional
-        Name of the unix socket, the <address> of i-PI's <ffsocket mode="unix"> or mode="shm"; the file is `prefix` + `unix`
-        (a name that begins with "/" is the whole path).
-    host, port : str, int, optional
-        Address of i-PI's <ffsocket mode="inet">. Default: localhost, 31415 when only one of them is given.
-    prefix : str
-        i-PI's own default; i-pi has the option -S for another.
-    wait : float
-        Seconds during which connecting is tried again.
-    reconnect : bool
-        Whether to wait for i-PI again (for `wait` seconds) after it closed without EXIT or was lost.
-    respawn : int
-        How often a computing process that died is started again.
-    clients : int
-        Number of connections to i-PI, each with a computing process of its own: i-PI deals out the beads.
-    threads : int, optional
-        Threads of each evaluator. Default: all cores, shared out among the clients.
-    skin : float
-        Angstrom added to the model's cutoff in the neighbour lists, which are reused until an atom has moved by half of
-        it. Up to 64 lists are kept for the beads, up to 1 GiB.
-    pbc : str, optional
-        Periodic directions, such as "TTF", in place of those of `structure`.
-    extras : sequence of str
-        What to send to i-PI beside the numbers; names of `soapgap.ipi.extras`.
-    on_nan : {"exit", "dump"}
-        With a result that is not finite: leave i-PI, or write the frame and send the result all the same.
-    max_force : float, optional
-        eV/Angstrom; a larger force counts as not finite.
-    log, quiet
-        As for `soapgap.say.Log`.
-    every : int
-        A line of progress every N frames; 0: none.
-    dump : path
-        Where a frame that could not be computed is written, as extended XYZ.
-    allow_external : bool
-        Whether an external potential of the model may run code of its own.
+    options : DriveOptions, optional
     separate : bool, optional
         Whether to compute in a process of its own, so that i-PI survives whatever happens there. Default: for models yes; for
         other objects (which then must be picklable) no.
-    check : bool
-        Only make ready, evaluate the structure and return.
     pipe : multiprocessing.connection.Connection, optional
         To a computing process that exists already; for `soapgap.ipi.led`.
+    **others
+        Fields of `DriveOptions`, in place of those of `options`: ``drive(model, structure, unix="water")``.
 
     Returns
     -------
@@ -132,34 +70,32 @@ def drive(
     SIGTERM and SIGINT (if called in the main thread) let the frames in hand be finished and delivered, then leave; a
     second one raises KeyboardInterrupt.
     """
-    address = None if check else parse_address(unix, host, port, prefix)
+    options = replace(options or DriveOptions(), **others)
+    address = None if options.check else parse_address(options.unix, options.host, options.port, options.prefix)
     atoms = structure.copy() if isinstance(structure, ase.Atoms) else read_structure(structure)
-    atoms = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=parse_pbc(pbc) if pbc else atoms.pbc)
-    if clients < 1 or respawn < 0:
-        raise InputError(f"got {clients} clients and {respawn} respawns; expected at least 1 client and 0 respawns")
+    atoms = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=parse_pbc(options.pbc) if options.pbc else atoms.pbc)
     if separate is None:
         separate = pipe is not None or not hasattr(model, "compute")
     if isinstance(model, Model):
         model = model.to_bytes()
-    threads = threads or max(1, default_threads() // clients)
-    settings = Settings(Path(dump), on_nan, max_force, tuple(extras))
-    job = Job(model, atoms, settings, threads, skin, allow_external, every)
-    log = Log(log, every > 0, quiet)
+    threads = options.threads or max(1, default_threads() // options.clients)
+    job = Job(model, atoms, replace(options, threads=threads))
+    log = Log(options.log, options.every > 0, options.quiet)
     try:
         with _Signals() as signals:
-            team = [Client(_compute(job, number, clients, separate, pipe), address, wait, reconnect, respawn,
-                           log.named(f"client {number + 1}: " if clients > 1 else ""), signals.requested)
-                    for number in range(clients)]
-            return _run(team, check)
+            team = [Client(_compute(job, number, separate, pipe), address, options,
+                           log.named(f"client {number + 1}: " if options.clients > 1 else ""), signals.requested)
+                    for number in range(options.clients)]
+            return _run(team, options.check)
     finally:
         log.close()
 
 
-def _compute(job: Job, number: int, clients: int, separate: bool, pipe):
+def _compute(job: Job, number: int, separate: bool, pipe):
     """What a client computes with: a function of its log, made when that exists."""
-    if clients > 1:  # two clients must not write over each other's frames
-        path = job.settings.dump.with_stem(f"{job.settings.dump.stem}-client{number + 1}")
-        job = replace(job, settings=replace(job.settings, dump=path))
+    if job.options.clients > 1:  # two clients must not write over each other's frames
+        dump = job.options.dump
+        job = replace(job, options=replace(job.options, dump=dump.with_stem(f"{dump.stem}-client{number + 1}")))
     if separate:
         return lambda say: SeparateCompute(job, say, pipe)
     return lambda say: LocalCompute(job, say)

@@ -12,20 +12,20 @@ from multiprocessing import connection as pipes
 from pathlib import Path
 
 from soapgap.errors import InputError, SoapGAPError
+from soapgap.ipi.options import DriveOptions
 from soapgap.ipi.worker import N_LISTS, Job, serve
 from soapgap.ranks import Ranks, start_ranks
 
 __all__ = ["drive_led"]
 
 
-def drive_led(model: Path, structure: Path, options: dict) -> int:
+def drive_led(model: Path, structure: Path, options: DriveOptions) -> int:
     """`soapgap.ipi.drive` with the evaluator spread over the ranks of this run; collective.
 
     Parameters
     ----------
     model, structure : path
-    options : dict
-        Keyword arguments of `soapgap.ipi.drive`.
+    options : DriveOptions
 
     Returns
     -------
@@ -44,7 +44,7 @@ def drive_led(model: Path, structure: Path, options: dict) -> int:
         signal.signal(number, signal.SIG_IGN)
     if ranks.broadcast():
         try:
-            _potential(ranks, None, options["threads"], options["allow_external"]).serve()
+            _potential(ranks, None, options.threads, options.allow_external).serve()
         except SoapGAPError:
             pass  # rank 0 says it
     return 0
@@ -53,17 +53,17 @@ def drive_led(model: Path, structure: Path, options: dict) -> int:
 def _potential(ranks: Ranks, job: Job | None, threads: int | None, allow_external: bool):
     from soapgap.parallel import ParallelPotential
 
-    return ParallelPotential(job and job.model, ranks.communicator, n_threads=threads, skin=job.skin if job else 0.0,
+    return ParallelPotential(job and job.model, ranks.communicator, n_threads=threads, skin=job.options.skin if job else 0.0,
                              allow_external=allow_external, n_lists=N_LISTS)
 
 
-def _lead(ranks: Ranks, model: Path, structure: Path, options: dict) -> int:
+def _lead(ranks: Ranks, model: Path, structure: Path, options: DriveOptions) -> int:
     """Rank 0: starts the supervisor, computes for it, ends as it ends."""
     potentials = []
 
     def make(job: Job):
         ranks.broadcast(True)
-        potentials.append(_potential(ranks, job, options["threads"], options["allow_external"]))
+        potentials.append(_potential(ranks, job, options.threads, options.allow_external))
         return potentials[0]
 
     pipe, theirs = pipes.Pipe(duplex=True)
@@ -90,11 +90,11 @@ def main() -> None:
     pipe = pipes.Connection(int(sys.argv[1]))
     model, structure, options = pipe.recv()
     try:
-        if options["clients"] > 1:
+        if options.clients > 1:
             raise InputError("got --clients under an MPI launcher; expected one of the two: the ranks share out the beads of a "
                              "batch, so set <batch_size> in the i-PI input instead")
         # threads: counted here, it would be this process's own, which computes nothing
-        status = explained(lambda: drive(model, structure, pipe=pipe, **{**options, "threads": options["threads"] or 1}))
+        status = explained(lambda: drive(model, structure, options, pipe=pipe, threads=options.threads or 1))
     except SoapGAPError as error:
         print(f"soapgap: {error}", file=sys.stderr)
         status = 2

@@ -17,8 +17,9 @@ import ase
 import numpy as np
 
 from soapgap.errors import InputError, SoapGAPError
-from soapgap.ipi.computer import FrameComputer, Settings
+from soapgap.ipi.computer import FrameComputer
 from soapgap.ipi.frames import parse_pbc, read_structure
+from soapgap.ipi.options import DriveOptions
 from soapgap.ipi.protocol import Request
 from soapgap.ipi.worker import Job, make_core
 
@@ -26,21 +27,22 @@ __DRIVER_NAME__ = "soapgap"
 __DRIVER_CLASS__ = "SoapGAPDriver"
 
 
+#: Fields of `DriveOptions` that make sense without a socket, and how to read what i-PI makes of <parameters>.
+PARAMETERS = {"threads": int, "skin": float, "pbc": str, "extras": str, "on_nan": str, "max_force": float, "dump": str,
+              "allow_external": lambda value: str(value).lower() in ("true", "1", "1.0")}
+
+
 class SoapGAPDriver:
     """Energies, forces and virials for i-PI, called by it.
 
     Parameters
     ----------
-    model : path
-    structure : path
+    model : path-like
+        Model file.
+    structure : path-like
         Names the species, their order and the periodic directions.
-    threads : int, optional
-    skin, max_force : float
-    pbc, extras, on_nan, dump : str
-    allow_external : bool
-        As for `soapgap.ipi.drive`; `extras` is a name, or several separated by spaces.
-    **kwargs
-        What i-PI itself adds (`verbosity`, `verbose`).
+    **given
+        Fields of `DriveOptions` that are in `PARAMETERS`, and what i-PI itself adds (`verbosity`, `verbose`).
 
     Raises
     ------
@@ -48,24 +50,21 @@ class SoapGAPDriver:
         A parameter is missing, unknown or unusable.
     """
 
-    def __init__(self, model=None, structure=None, threads=None, skin=0.5, pbc=None, extras="", on_nan="exit", max_force=None,
-                 dump="soapgap-bad-frame.xyz", allow_external=False, **kwargs):
-        if unknown := kwargs.keys() - {"verbosity", "verbose"}:
+    def __init__(self, model=None, structure=None, **given):
+        if unknown := given.keys() - {"verbosity", "verbose", *PARAMETERS}:
             raise InputError(f"<parameters> of <ffdirect> has {', '.join(sorted(unknown))}; expected some of model, structure, "
-                             "threads, skin, pbc, extras, on_nan, max_force, dump, allow_external")
+                             f"{', '.join(PARAMETERS)}")
         if model is None or structure is None:
             raise InputError("<parameters> of <ffdirect> lacks model or structure; expected {model: model.safetensors, "
                              "structure: init.xyz}")
+        options = DriveOptions(every=0, **{name: read(given[name]) for name, read in PARAMETERS.items()
+                                           if given.get(name) is not None})
         atoms = read_structure(structure)
-        if pbc is not None:
-            atoms.pbc = parse_pbc(str(pbc))
+        if options.pbc is not None:
+            atoms.pbc = parse_pbc(options.pbc)
         atoms = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        settings = Settings(Path(str(dump)), on_nan, None if max_force is None else float(max_force), tuple(extras.split()))
-        threads = None if threads is None else int(threads)
-        allow = str(allow_external).lower() in ("true", "1", "1.0")
-        job = Job(Path(str(model)), atoms, settings, threads, float(skin), allow, every=0)
         self.n_atoms = len(atoms)
-        self.computer = FrameComputer(make_core(job), atoms, settings, _say)
+        self.computer = FrameComputer(make_core(Job(Path(str(model)), atoms, options)), atoms, options, _say)
         self.computer.warm_up()
 
     def __call__(self, cell, pos):

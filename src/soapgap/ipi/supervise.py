@@ -21,7 +21,7 @@ from soapgap.errors import HostError, InputError
 from soapgap.ipi.computer import FrameComputer
 from soapgap.ipi.connection import POLL, Connection, LostConnection
 from soapgap.ipi.protocol import DROPPED, EXIT, UNCOLLECTED, Session, pack_header
-from soapgap.ipi.worker import Job, Progress, make_core
+from soapgap.ipi.worker import Job, ReportingComputer, make_core
 
 __all__ = ["ComputeDied", "LocalCompute", "SeparateCompute"]
 
@@ -37,13 +37,13 @@ class LocalCompute:
 
     def __init__(self, job: Job, say: Callable[[str, object], None]):
         self.job, self.say = job, say
-        self._progress: Progress | None = None
+        self._progress: ReportingComputer | None = None
 
     def start(self) -> None:
         """Makes ready and evaluates the structure once."""
-        computer = FrameComputer(make_core(self.job), self.job.atoms, self.job.settings, self.say)
+        computer = FrameComputer(make_core(self.job), self.job.atoms, self.job.options, self.say)
         computer.warm_up()
-        self._progress = Progress(computer, self.job.every, self.say)
+        self._progress = ReportingComputer(computer, self.job.options.every, self.say)
 
     def serve(self, connection: Connection, stop: Callable[[], bool]) -> str:
         """Answers i-PI until the connection's end; how it ended."""

@@ -23,11 +23,12 @@ import numpy as np
 from ase.units import Bohr, Hartree
 
 from soapgap.errors import SoapGAPError
-from soapgap.ipi.computer import FrameComputer, Settings
+from soapgap.ipi.computer import FrameComputer
 from soapgap.ipi.connection import Connection, LostConnection
+from soapgap.ipi.options import DriveOptions
 from soapgap.ipi.protocol import Answer, Init, Request, Session
 
-__all__ = ["Job", "Progress", "make_core", "serve"]
+__all__ = ["Job", "ReportingComputer", "make_core", "serve"]
 
 _CONNECTIONS: list[Connection] = []  # to i-PI: the one in use
 
@@ -42,25 +43,14 @@ class Job:
 
     Attributes
     ----------
-    model : path, bytes or object
-        Bytes are those of a model file; an object must have ``compute(atoms)`` and be possible to pickle.
+    model : path-like, bytes of a model file, or object with ``compute(atoms)`` that can be pickled
     atoms : ase.Atoms
-    settings : Settings
-    threads : int, optional
-    skin : float
-    allow_external : bool
-        See `soapgap.ipi.drive`.
-    every : int
-        A line of progress every N frames; 0: none.
+    options : DriveOptions
     """
 
     model: object
     atoms: ase.Atoms
-    settings: Settings
-    threads: int | None
-    skin: float
-    allow_external: bool
-    every: int
+    options: DriveOptions
 
 
 def make_core(job: Job):
@@ -71,11 +61,12 @@ def make_core(job: Job):
     from soapgap.potential import Potential
 
     model = Model.from_bytes(job.model) if isinstance(job.model, bytes) else Path(job.model)
-    return Potential(model, n_threads=job.threads, skin=job.skin, allow_external=job.allow_external, n_lists=N_LISTS)
+    return Potential(model, n_threads=job.options.threads, skin=job.options.skin, n_lists=N_LISTS,
+                     allow_external=job.options.allow_external)
 
 
-class Progress:
-    """Computes, and says how it goes: a line every N frames, the numbers from time to time.
+class ReportingComputer:
+    """Computes, and says how it goes: a line each so many frames, the numbers every now and then.
 
     Parameters
     ----------
@@ -141,12 +132,12 @@ def serve(pipe: pipes.Connection, core: Callable[[Job], object] = make_core) -> 
     try:
         job = pipe.recv()
         try:
-            computer = FrameComputer(core(job), job.atoms, job.settings, lambda *said: pipe.send(("say", *said)))
+            computer = FrameComputer(core(job), job.atoms, job.options, lambda *said: pipe.send(("say", *said)))
             computer.warm_up()
         except Exception as error:
             pipe.send(_failure(error))
             return
-        progress = Progress(computer, job.every, lambda *said: pipe.send(("say", *said)))
+        progress = ReportingComputer(computer, job.options.every, lambda *said: pipe.send(("say", *said)))
         pipe.send(("ready",))
         while True:
             if pipe.recv()[0] == "connection":
@@ -155,7 +146,7 @@ def serve(pipe: pipes.Connection, core: Callable[[Job], object] = make_core) -> 
         pass  # the supervisor has ended, or has had enough
 
 
-def _one_server(pipe: pipes.Connection, progress: Progress, n_atoms: int) -> tuple:
+def _one_server(pipe: pipes.Connection, progress: ReportingComputer, n_atoms: int) -> tuple:
     """How the service of one i-PI ended."""
     sock = socket.socket(fileno=reduction.recv_handle(pipe))
     stopping = False

@@ -36,7 +36,7 @@ class WrittenReport:
 def write_report(html_path: Path, json_path: Path, source: ReportInput) -> WrittenReport:
     """Check the model, then write its report: a page that needs nothing but a browser, and its numbers.
 
-    Without matplotlib and jinja2 only the JSON is written.
+    Without matplotlib only the JSON is written.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def write_report(html_path: Path, json_path: Path, source: ReportInput) -> Writt
 
         page = render(content, source)
     except ImportError as error:
-        written.lines.append(NO_PAGE.format(error.name or "matplotlib or jinja2"))
+        written.lines.append(NO_PAGE.format(error.name or "matplotlib"))
         return written
     write_atomically(html_path, page)
     return written

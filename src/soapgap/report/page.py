@@ -27,7 +27,7 @@ def render(content: Mapping[str, Any], source: ReportInput) -> str:
     Raises
     ------
     ImportError
-        matplotlib or jinja2 is not installed (`pip install soapgap[plot]`).
+        matplotlib is not installed (`pip install soapgap[plot]`).
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup

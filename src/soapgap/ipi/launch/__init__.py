@@ -6,7 +6,7 @@ __all__ = ["run_ipi"]
 def __getattr__(name):
     # On first use: the command line imports this package for its options.
     if name == "run_ipi":
-        from soapgap.ipi.launch.run import run_ipi
+        from soapgap.ipi.launch.launcher import run_ipi
 
         return run_ipi
     raise AttributeError(f"module 'soapgap.ipi.launch' has no attribute {name!r}")

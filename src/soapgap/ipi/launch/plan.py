@@ -4,22 +4,23 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from soapgap.errors import HostError, InputError
 from soapgap.ipi.launch.input import IPIInput, SocketForceField, choose_socket, read_input
+from soapgap.ipi.launch.options import LaunchOptions
 from soapgap.ranks import launched_ranks
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["LaunchPlan", "make_plan"]
 
 OURS = ("--unix", "--host", "--port", "--prefix", "--threads", "--log", "--quiet", "-q", "--help", "--check")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The arguments of `soapgap.ipi.launch.run_ipi`, with all paths absolute and defaults filled in.
+class LaunchPlan:
+    """A run of i-PI that can be started.
 
     Attributes
     ----------
@@ -28,6 +29,12 @@ class Plan:
         The force field to serve; None: i-PI runs alone.
     ipi : list of str
         How i-PI is called.
+    model, structure : Path or None
+        Absolute.
+    options : LaunchOptions
+        With the number of threads settled, and an absolute folder.
+    drive_options : tuple of str
+        Further words for each `soapgap drive`.
     """
 
     run: IPIInput
@@ -35,26 +42,22 @@ class Plan:
     ipi: list[str]
     model: Path | None
     structure: Path | None
-    drivers: int
-    threads: int
-    folder: Path
-    limit_seconds: float | None
+    options: LaunchOptions
     drive_options: tuple[str, ...]
 
 
-def make_plan(source, model, structure, drivers: int, threads: int | None, folder, forcefield: str | None,
-              limit_seconds: float | None, drive_options: Sequence[str]) -> Plan:
+def make_plan(source, model, structure, options: LaunchOptions, drive_options: Sequence[str] = ()) -> LaunchPlan:
     """All that can be checked before anything is started; parameters and errors as for `soapgap.ipi.launch.run_ipi`."""
     if launched_ranks() > 1:
         raise InputError(f"ipi-run was started on {launched_ranks()} MPI ranks, expected no mpiexec: it starts the processes "
                          "itself (--drivers). For drivers on MPI ranks start i-pi and `mpiexec soapgap drive` separately")
     ipi = _ipi_command()
-    folder = Path(folder).absolute()
+    folder, drivers, threads = Path(options.folder).absolute(), options.drivers, options.threads
     if not folder.is_dir():
         raise InputError(f"got the folder {folder}, which does not exist; expected the one with the files that the i-PI input "
                          "names")
     run = read_input(Path(source).absolute())
-    socket = choose_socket(run, forcefield)
+    socket = choose_socket(run, options.forcefield)
     if run.step >= run.total_steps:
         raise InputError(f"{source} is at step {run.step} of {run.total_steps}: nothing is left to do. For more steps raise "
                          "<total_steps> in it")
@@ -72,7 +75,7 @@ def make_plan(source, model, structure, drivers: int, threads: int | None, folde
         asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
         threads = int(asked) if asked.isdigit() and int(asked) > 0 else max(1, _n_cores() // drivers)
     paths = [None if path is None else Path(path).absolute() for path in (model, structure)]
-    return Plan(run, socket, ipi, *paths, drivers, threads, folder, limit_seconds, tuple(drive_options))
+    return LaunchPlan(run, socket, ipi, *paths, replace(options, folder=folder, threads=threads), tuple(drive_options))
 
 
 def _ipi_command() -> list[str]:

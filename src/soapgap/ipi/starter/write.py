@@ -1,14 +1,13 @@
 """A starter input for i-PI: what is not said is chosen from the structure, and why is said.
 
-`write_input` reads the structure, settles every value (`soapgap.ipi.starter.parts.Plan`), and writes the input and, where i-PI
-could not read the structure as it is, the start file beside it.
+`write_input` reads the structure, settles every value (`soapgap.ipi.starter.text.InputValues`), and writes the input and, where
+i-PI could not read the structure as it is, the start file beside it.
 """
 
 import math
 import os
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 import ase
@@ -19,10 +18,11 @@ from soapgap.errors import InputError
 from soapgap.files import write_atomically
 from soapgap.ipi import pes_path
 from soapgap.ipi.starter.gle import GLE_SITE, read_gle
-from soapgap.ipi.starter.parts import Plan, input_text
-from soapgap.ipi.starter.start import as_extended_xyz, read_start, readable_by_ipi, standard_setting
+from soapgap.ipi.starter.settings import InputSettings
+from soapgap.ipi.starter.structure import as_extended_xyz, read_start, readable_by_ipi, standard_setting
+from soapgap.ipi.starter.text import InputValues, input_text
 
-__all__ = ["InputSettings", "default_beads", "default_timestep", "harmonic_deficit", "highest_frequency", "write_input"]
+__all__ = ["default_beads", "default_timestep", "harmonic_deficit", "highest_frequency", "write_input"]
 
 #: Kind: i-PI's ensemble, and whether it has ring polymers.
 KINDS = {"nve": ("nve", False), "nvt": ("nvt", False), "pimd": ("nvt", True), "npt": ("npt", False), "npt-pimd": ("npt", True),
@@ -33,67 +33,6 @@ DEFICIT = 0.04  # of the kinetic energy of the fastest vibration: 32 beads for O
 STEPS_PER_PERIOD = 18  # half a femtosecond for O-H
 TIMESTEPS = (0.1, 0.25, 0.5, 1.0, 2.0)  # fs
 DEFAULT_PRESSURE = 1e-4  # GPa, 1 bar
-
-
-@dataclass(frozen=True)
-class InputSettings:
-    """What a user says about a run; None is chosen by `write_input`.
-
-    Attributes
-    ----------
-    kind : str
-        nve, nvt, npt (classical), pimd, npt-pimd, rpmd (ring polymers). npt with `beads` is npt-pimd.
-    temperature : float
-        Kelvin.
-    pressure : float, optional
-        GPa; npt only. Default 1e-4 (1 bar).
-    beads : int, optional
-    frequency : float, optional
-        1/cm, the highest of the structure's vibrations; time step and beads follow from it.
-    thermostat : str, optional
-        langevin, svr (classical); pile_l, pile_g, piglet (ring polymers).
-    gle : path, optional
-        Matrices for piglet.
-    tau : float
-        Femtoseconds, of the thermostat.
-    barostat : str, optional
-        isotropic or flexible (of an orthogonal cell, the three lengths); npt only.
-    timestep : float, optional
-        Femtoseconds.
-    steps : int
-    stride : int, optional
-        Steps between two frames of the trajectories.
-    seed : int
-    mode : str
-        unix, inet, shm or ffdirect.
-    address : str, optional
-        Name of the socket, or host.
-    port : int
-        inet only.
-    batch : int, optional
-        Structures in one message or call.
-    model : path, optional
-        For the commands in the head of the file; ffdirect needs it.
-    """
-
-    kind: str
-    temperature: float = 300.0
-    pressure: float | None = None
-    beads: int | None = None
-    frequency: float | None = None
-    thermostat: str | None = None
-    gle: str | Path | None = None
-    tau: float = 100.0
-    barostat: str | None = None
-    timestep: float | None = None
-    steps: int = 10000
-    stride: int | None = None
-    seed: int = 12345
-    mode: str = "unix"
-    address: str | None = None
-    port: int = 31415
-    batch: int | None = None
-    model: str | Path | None = None
 
 
 def write_input(structure, output, settings: InputSettings, force: bool = False) -> list[str]:
@@ -132,12 +71,12 @@ def write_input(structure, output, settings: InputSettings, force: bool = False)
     _refuse_overwriting(output, structure, settings, force)
     if start_text is not None:
         _refuse_overwriting(start, structure, settings, force)
-    plan, reasons = _settle(settings, atoms, structure.stem, output, _seen_from(start, output.parent))
-    text = input_text(plan)
+    values, reasons = _settle(settings, atoms, structure.stem, output, _seen_from(start, output.parent))
+    text = input_text(values)
     if start_text is not None:
         write_atomically(start, start_text)
     write_atomically(output, text)
-    return [f"wrote {output}", *notes, *reasons, "to run it:", *(f"  {line}" for line in plan.commands)]
+    return [f"wrote {output}", *notes, *reasons, "to run it:", *(f"  {line}" for line in values.commands)]
 
 
 def highest_frequency(atoms: ase.Atoms) -> tuple[float, str]:
@@ -279,7 +218,7 @@ def _seen_from(path: Path, folder: Path) -> str:
     return os.path.relpath(path, folder)
 
 
-def _settle(s: InputSettings, atoms: ase.Atoms, stem: str, output: Path, start: str) -> tuple[Plan, list[str]]:
+def _settle(s: InputSettings, atoms: ase.Atoms, stem: str, output: Path, start: str) -> tuple[InputValues, list[str]]:
     """All values, and the reasons for those that were chosen here."""
     ensemble, many = KINDS[s.kind]
     many = many or (s.beads or 1) > 1
@@ -305,10 +244,10 @@ def _settle(s: InputSettings, atoms: ase.Atoms, stem: str, output: Path, start: 
     if s.mode == "ffdirect":
         _check_parameters(model, start)
     commands = _commands(s, output.name, address, model, start)
-    title = (f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, {kind} at {s.temperature:g} K: written by soapgap ipi-input "
-             "for i-PI 3.3.", *(f"{reason[0].upper()}{reason[1:]}." for reason in reasons))
+    title = " ".join([f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, {kind} at {s.temperature:g} K: written by soapgap "
+                      "ipi-input for i-PI 3.3.", *(f"{reason[0].upper()}{reason[1:]}." for reason in reasons)])
     pes = str(pes_path())
-    plan = Plan(
+    values = InputValues(
         kind=kind, ensemble=ensemble, n_beads=n_beads, temperature=s.temperature, timestep=timestep, n_steps=s.steps,
         pressure=DEFAULT_PRESSURE if s.pressure is None else s.pressure, stride=stride, seed=s.seed, tau=s.tau, gle=gle,
         thermostat=None if ensemble == "nve" else s.thermostat or THERMOSTATS[many][0], barostat=s.barostat or "isotropic",
@@ -316,7 +255,7 @@ def _settle(s: InputSettings, atoms: ase.Atoms, stem: str, output: Path, start: 
         periodic=tuple(bool(flag) for flag in atoms.pbc), orthogonal=bool(np.abs(np.tril(atoms.cell.array, -1)).max() < 1e-8),
         commands=commands,
     )  # fmt: skip
-    return plan, reasons
+    return values, reasons
 
 
 def _settle_beads(s: InputSettings, many: bool, gle, frequency: float, words: str) -> tuple[int, list[str]]:

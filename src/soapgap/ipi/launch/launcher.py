@@ -14,14 +14,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from soapgap.errors import InputError
 from soapgap.ipi.launch.ending import FolderMark, RunReport, soft_exit_reason
-from soapgap.ipi.launch.plan import Plan, make_plan
+from soapgap.ipi.launch.options import LaunchOptions
+from soapgap.ipi.launch.place import Place, free_place, place_of
+from soapgap.ipi.launch.plan import LaunchPlan, make_plan
 from soapgap.ipi.launch.process import Child, Leash, Tail, python_module
 from soapgap.ipi.launch.progress import Display, Watcher
-from soapgap.ipi.launch.socket import Place, free_place, place_of
 
 __all__ = ["RunReport", "run_ipi"]
 
@@ -37,41 +39,21 @@ BROKEN = ("a thread of i-PI has broken down (see its log), and it would wait wit
           "of a frame: <consolidate_messages>False</consolidate_messages> in <ffsocket> lets i-PI survive that")
 
 
-def run_ipi(
-    source: str | Path,
-    model: str | Path | None = None,
-    structure: str | Path | None = None,
-    *,
-    drivers: int = 1,
-    threads: int | None = None,
-    folder: str | Path = ".",
-    forcefield: str | None = None,
-    prefix: str | None = None,
-    limit_seconds: float | None = None,
-    drive_options: Sequence[str] = (),
-) -> RunReport:
+def run_ipi(source: str | Path, model: str | Path | None = None, structure: str | Path | None = None,
+            options: LaunchOptions | None = None, *, drive_options: Sequence[str] = (), **others) -> RunReport:
     """Runs i-PI with drivers until it ends, and shows progress on standard output.
 
     Parameters
     ----------
-    source : path
+    source : path-like
         Input or checkpoint of i-PI (XML).
-    model, structure : path
+    model, structure : path-like, optional
         As for `soapgap.ipi.drive`; not used if the input has no <ffsocket>.
-    drivers : int
-        Number of drivers.
-    threads : int, optional
-        Threads of each driver. Default: OMP_NUM_THREADS, or the cores divided by the number of drivers.
-    folder : path
-        Where i-PI and the drivers run: names within the input are relative to it, and all output goes there.
-    forcefield : str, optional
-        Name of the <ffsocket> that the drivers serve, if there is more than one.
-    prefix : str, optional
-        Goes before the <address> of a unix socket. Default: a private folder.
-    limit_seconds : float, optional
-        After this many seconds i-PI is asked to end; it writes RESTART.
+    options : LaunchOptions, optional
     drive_options : sequence of str
-        Further options of `soapgap drive`.
+        Options of `soapgap drive`, as words.
+    **others
+        Fields of `LaunchOptions`, in place of those of `options`: ``run_ipi("input.xml", model, structure, drivers=2)``.
 
     Returns
     -------
@@ -88,11 +70,12 @@ def run_ipi(
     -----
     SIGINT, SIGTERM and SIGHUP (if called in the main thread) let i-PI write RESTART; a second one kills all.
     """
-    plan = make_plan(source, model, structure, drivers, threads, folder, forcefield, limit_seconds, drive_options)
+    options = replace(options or LaunchOptions(), **others)
+    plan = make_plan(source, model, structure, options, drive_options)
     private = Path(tempfile.mkdtemp(prefix="soapgap-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))
     leash = Leash(private)
     try:
-        place = place_of(plan.run, plan.socket, str(private), prefix) if plan.socket else None
+        place = place_of(plan.run, plan.socket, str(private), options.prefix) if plan.socket else None
         with _Signals() as signals:
             return _Launch(plan, place, private, leash, signals).go()
     finally:
@@ -133,17 +116,17 @@ class _Driver:
         From 1.
     """
 
-    def __init__(self, number: int, plan: Plan, place: Place, private: Path, leash: Leash):
+    def __init__(self, number: int, plan: LaunchPlan, place: Place, private: Path, leash: Leash):
         self.name = f"driver {number}"
-        self.log = plan.folder / f"drive-{number}.log"
+        self.log = plan.options.folder / f"drive-{number}.log"
         self.reported = False
         self.connected = False
         self.last = ""
         errors = private / f"drive-{number}.err"
         self._log_tail, self._tail = Tail.from_end(self.log), Tail(errors)
         command = python_module("soapgap", "drive", str(plan.model), str(plan.structure), *place.drive, "--threads",
-                                str(plan.threads), "--wait", str(CONNECT), "--quiet", "--log", str(self.log))
-        self.child = Child([*command, *plan.drive_options], plan.folder, dict(os.environ), errors, errors, leash)
+                                str(plan.options.threads), "--wait", str(CONNECT), "--quiet", "--log", str(self.log))
+        self.child = Child([*command, *plan.drive_options], plan.options.folder, dict(os.environ), errors, errors, leash)
 
     def look(self) -> list[str]:
         """Its new warnings. Other words on standard error (a traceback, a library's last words) go to its log."""
@@ -170,16 +153,16 @@ class _Driver:
 class _Launch:
     """A run from its start to its end."""
 
-    def __init__(self, plan: Plan, place: Place | None, private: Path, leash: Leash, signals: _Signals):
+    def __init__(self, plan: LaunchPlan, place: Place | None, private: Path, leash: Leash, signals: _Signals):
         self.plan, self.place, self.private, self.leash, self.signals = plan, place, private, leash, signals
         self.drivers: list[_Driver] = []
         self.ipi: Child | None = None
-        self.log = plan.folder / "ipi.log"
+        self.log = plan.options.folder / "ipi.log"
         self.log_lines: list[str] = []
         self._log_tail = Tail.from_end(self.log)
         self._no_driver_since: float | None = None
-        self.mark = FolderMark(plan.folder)
-        self.watcher = Watcher(plan.run, plan.folder)
+        self.mark = FolderMark(plan.options.folder)
+        self.watcher = Watcher(plan.run, plan.options.folder)
         self.display: Display | None = None
 
     def go(self) -> RunReport:
@@ -203,18 +186,18 @@ class _Launch:
                     free_place(self.place, "")
 
     def _announce(self) -> None:
-        plan, run = self.plan, self.plan.run
+        plan, run, drivers, threads = self.plan, self.plan.run, self.plan.options.drivers, self.plan.options.threads
         beads = f", {run.n_replicas} bead{'s' * (run.n_replicas > 1)}" if run.n_replicas else ""
         self.display.line(f"i-PI: {run.path.name}, steps {run.step} to {run.total_steps}{beads}; output in {self.log.name}")
         if plan.socket is None:
             self.display.line(f"no driver: {', '.join(run.others)} needs none")
             return
         where = self.place.address if isinstance(self.place.address, str) else "{} port {}".format(*self.place.address)
-        self.display.line(f"{plan.drivers} driver{'s' * (plan.drivers > 1)} with {plan.threads} "
-                          f"thread{'s' * (plan.threads > 1)}{' each' * (plan.drivers > 1)} on {where}; output in drive-N.log")
-        if run.n_replicas and plan.drivers * plan.socket.batch_size > max(run.n_replicas, plan.socket.batch_size):
+        self.display.line(f"{drivers} driver{'s' * (drivers > 1)} with {threads} "
+                          f"thread{'s' * (threads > 1)}{' each' * (drivers > 1)} on {where}; output in drive-N.log")
+        if run.n_replicas and drivers * plan.socket.batch_size > max(run.n_replicas, plan.socket.batch_size):
             batch = f", {plan.socket.batch_size} frames per message," if plan.socket.batch_size > 1 else ""
-            self.display.warning(f"{plan.drivers} drivers{batch} and {run.n_replicas} bead{'s' * (run.n_replicas > 1)}: some "
+            self.display.warning(f"{drivers} drivers{batch} and {run.n_replicas} bead{'s' * (run.n_replicas > 1)}: some "
                                  "drivers will have nothing to do. More threads each would help more")
 
     def _start(self) -> None:
@@ -223,11 +206,11 @@ class _Launch:
         if self.place:  # i-PI's own BLAS threads would spin on the drivers' cores
             environment |= dict.fromkeys(BLAS_THREADS, "1")
         else:
-            environment["OMP_NUM_THREADS"] = str(self.plan.threads)
-        self.ipi = Child([*self.plan.ipi, *prefix, str(self.plan.run.path)], self.plan.folder, environment, self.log, self.log,
-                         self.leash)
+            environment["OMP_NUM_THREADS"] = str(self.plan.options.threads)
+        self.ipi = Child([*self.plan.ipi, *prefix, str(self.plan.run.path)], self.plan.options.folder, environment,
+                         self.log, self.log, self.leash)
         if self.place:
-            for number in range(1, self.plan.drivers + 1):
+            for number in range(1, self.plan.options.drivers + 1):
                 self.drivers.append(_Driver(number, self.plan, self.place, self.private, self.leash))
 
     def _watch(self) -> tuple[int, str]:
@@ -245,7 +228,7 @@ class _Launch:
                 return 3, BROKEN
             if (reason := self._without_drivers()) is not None:
                 return 4, reason
-            limit = self.plan.limit_seconds
+            limit = self.plan.options.limit_seconds
             if limit is not None and time.monotonic() - self.ipi.started > limit:
                 return 0, f"stopped after the limit of {limit:g} s"
             time.sleep(POLL)
