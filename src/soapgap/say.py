@@ -184,7 +184,7 @@ class Log:
 
     Parameters
     ----------
-    path : path, optional
+    path : path-like, optional
         Lines are appended to this file.
     live : bool
         Whether a terminal shows progress as it happens, instead of lines.

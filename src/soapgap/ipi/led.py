@@ -24,7 +24,7 @@ def drive_led(model: Path, structure: Path, options: DriveOptions) -> int:
 
     Parameters
     ----------
-    model, structure : path
+    model, structure : path-like
     options : DriveOptions
 
     Returns

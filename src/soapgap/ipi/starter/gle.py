@@ -44,7 +44,7 @@ def read_gle(path: str | Path, temperature: float) -> GLE:
 
     Parameters
     ----------
-    path : path
+    path : path-like
     temperature : float
         Kelvin, of the run. The centroid's covariance must be P times it.
 

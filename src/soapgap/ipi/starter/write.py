@@ -40,9 +40,9 @@ def write_input(structure, output, settings: InputSettings, force: bool = False)
 
     Parameters
     ----------
-    structure : path
+    structure : path-like
         Any file that `soapgap drive` reads; first frame.
-    output : path
+    output : path-like
         The input. A start file ``<stem>-start.xyz`` is written beside it if i-PI would not read `structure` rightly.
     settings : InputSettings
     force : bool
