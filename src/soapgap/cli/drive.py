@@ -30,7 +30,7 @@ def drive(
     from soapgap.ranks import launched_ranks
 
     if launched_ranks() > 1:
-        from soapgap.ipi.led import drive_led
+        from soapgap.ipi.mpi_driver import drive_with_ranks
 
-        raise typer.Exit(drive_led(model, structure, options))
+        raise typer.Exit(drive_with_ranks(model, structure, options))
     raise typer.Exit(explained(lambda: run(model, structure, options)))

@@ -45,7 +45,7 @@ def drive(model, structure, options: DriveOptions | None = None, *, separate: bo
         Whether to compute in a process of its own, so that i-PI survives whatever happens there. Default: for models yes; for
         other objects (which then must be picklable) no.
     pipe : multiprocessing.connection.Connection, optional
-        To a computing process that exists already; for `soapgap.ipi.led`.
+        To a computing process that exists already; for `soapgap.ipi.mpi_driver`.
     **others
         Fields of `DriveOptions`, in place of those of `options`: ``drive(model, structure, unix="water")``.
 
@@ -71,6 +71,7 @@ def drive(model, structure, options: DriveOptions | None = None, *, separate: bo
     second one raises KeyboardInterrupt.
     """
     options = replace(options or DriveOptions(), **others)
+    options.validate()
     address = None if options.check else parse_address(options.unix, options.host, options.port, options.prefix)
     atoms = structure.copy() if isinstance(structure, ase.Atoms) else read_structure(structure)
     atoms = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=parse_pbc(options.pbc) if options.pbc else atoms.pbc)

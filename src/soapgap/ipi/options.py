@@ -32,13 +32,7 @@ def option(default: Any = MISSING, help: str = "", *, least: float | None = None
 
 @dataclass(frozen=True)
 class DriveOptions:
-    """How i-PI is served. Every field carries its help; names are those of `soapgap drive`, with _ in place of -.
-
-    Raises
-    ------
-    InputError
-        A value that cannot be used.
-    """
+    """How i-PI is served. Every field carries its help; names are those of `soapgap drive`, with _ in place of -."""
 
     # Where: the unix socket is the file prefix + unix (a name that begins with "/" is the whole path).
     unix: str | None = option(None, 'Unix socket: the <address> of <ffsocket mode="unix">.', shown="")
@@ -66,6 +60,15 @@ class DriveOptions:
     check: bool = option(False, "Load the model, evaluate the structure, say what was found; do not connect.")
 
     def __post_init__(self):
+        object.__setattr__(self, "dump", Path(self.dump))
+
+    def validate(self) -> None:
+        """Whether all can be used: asked where the error is said once, not by every MPI rank.
+
+        Raises
+        ------
+        InputError
+        """
         from soapgap.ipi.extras import provider
 
         if self.clients < 1 or self.respawn < 0:
@@ -75,7 +78,6 @@ class DriveOptions:
             raise InputError(f"got on_nan '{self.on_nan}'; expected exit (leave i-PI) or dump (write the frame and continue)")
         if self.max_force is not None and not self.max_force > 0.0:
             raise InputError(f"got max_force {self.max_force}; expected a force above 0, in eV/Angstrom")
-        object.__setattr__(self, "dump", Path(self.dump))
         for name in self.names_of_extras:
             provider(name)
 

@@ -59,6 +59,7 @@ class SoapGAPDriver:
                              "structure: init.xyz}")
         options = DriveOptions(every=0, **{name: read(given[name]) for name, read in PARAMETERS.items()
                                            if given.get(name) is not None})
+        options.validate()
         atoms = read_structure(structure)
         if options.pbc is not None:
             atoms.pbc = parse_pbc(options.pbc)

@@ -67,7 +67,7 @@ class SeparateCompute:
     say : callable
         ``say(kind, text)`` for what the process reports.
     pipe : multiprocessing.connection.Connection, optional
-        To a process that exists already (`soapgap.ipi.led`); otherwise one is started.
+        To a process that exists already (`soapgap.ipi.mpi_driver`); otherwise one is started.
     """
 
     def __init__(self, job: Job, say: Callable[[str, object], None], pipe: pipes.Connection | None = None):

@@ -16,10 +16,10 @@ from soapgap.ipi.options import DriveOptions
 from soapgap.ipi.worker import N_LISTS, Job, serve
 from soapgap.ranks import Ranks, start_ranks
 
-__all__ = ["drive_led"]
+__all__ = ["drive_with_ranks"]
 
 
-def drive_led(model: Path, structure: Path, options: DriveOptions) -> int:
+def drive_with_ranks(model: Path, structure: Path, options: DriveOptions) -> int:
     """`soapgap.ipi.drive` with the evaluator spread over the ranks of this run; collective.
 
     Parameters
@@ -67,7 +67,7 @@ def _lead(ranks: Ranks, model: Path, structure: Path, options: DriveOptions) -> 
         return potentials[0]
 
     pipe, theirs = pipes.Pipe(duplex=True)
-    command = [sys.executable, "-P", "-m", "soapgap.ipi.led", str(theirs.fileno())]
+    command = [sys.executable, "-P", "-m", "soapgap.ipi.mpi_driver", str(theirs.fileno())]
     supervisor = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
     theirs.close()
     for number in (signal.SIGTERM, signal.SIGINT):
