@@ -237,7 +237,7 @@ def test_full_disk_is_one_error_and_leaves_nothing(tmp_path, monkeypatch):
         return real_open("/dev/full", mode) if mode == "wb" else real_open(path, mode, *args, **kwargs)
 
     monkeypatch.setattr("builtins.open", full)
-    with pytest.raises(InputError, match="No space left.*nothing was left"):
+    with pytest.raises(InputError, match="No space left.*no partial file"):
         write_atomically(tmp_path / "m.safetensors", b"x" * 100000)
     assert not list(tmp_path.iterdir())
 
