@@ -25,6 +25,7 @@ import numpy as np
 from soapgap.config import FitConfig
 from soapgap.data.dataset import Structure
 from soapgap.data.environments import POOL_BYTES
+from soapgap.errors import InputError
 from soapgap.kinds.config import TermConfig
 from soapgap.model import Model, Term
 from soapgap.neighbours.arrays import NeighbourArrays
@@ -126,9 +127,9 @@ class Kernel(ABC):
             Derivatives by strain in the order xx yy zz yz xz xy.
         """
 
-    @abstractmethod
     def local_rows(self, evaluator, neighbours: NeighbourArrays) -> np.ndarray:
         """Rows of the energies of the atoms, (n_atoms, n_sparse), which add up to the energy row."""
+        raise InputError(f"{self.name}: this kind of term cannot learn energies of atoms; expected data without them")
 
     @abstractmethod
     def finished(self, weights: np.ndarray) -> list[Term]:
@@ -152,9 +153,9 @@ class Kernel(ABC):
 
     # ---- its sparse points
 
-    @abstractmethod
     def with_points(self, points: np.ndarray, origins: np.ndarray | None = None) -> Kernel:
         """The kernel with these sparse points, as `sparse_points` gives them."""
+        return replace(self, sparse_points=points, origins=origins)
 
     def trial_points(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Any points, to measure the time of rows with."""
