@@ -26,10 +26,14 @@ class Translation:
 
     Attributes
     ----------
-    config : the content of a `fit.toml`
-    terms : what else the descriptor strings ask for
-    survey : what the data file has
-    notes : what the user should know, one line each
+    config : dict of str to object
+        The content of a `fit.toml`.
+    terms : Terms
+        What else the descriptor strings ask for.
+    survey : Survey
+        What the data file has.
+    notes : list of str
+        What the user should know, one line each.
     """
 
     config: dict[str, Any]

@@ -33,13 +33,17 @@ def write_xml(path: Path, model: Model, command_line: str, training_file: Path |
 
     Parameters
     ----------
-    command_line : is quoted in the file
-    training_file : extended XYZ to copy into the file; None: none
-    separate : sparse points in files of their own, else in the XML file
+    command_line : str
+        Is quoted in the file.
+    training_file : Path or None
+        Extended XYZ to copy into the file; None: none.
+    separate : bool
+        Sparse points in files of their own, else in the XML file.
 
     Returns
     -------
-    label : of the potential, the same whenever the same fit is repeated
+    label : str
+        Of the potential, the same whenever the same fit is repeated.
 
     Raises
     ------
@@ -98,14 +102,19 @@ def in_our_order(tables: Sequence[dict[str, Any]], species: Sequence[str], stem:
 
     Parameters
     ----------
-    tables : `[[terms]]`
-    species : of the data, in the order in which they first appear
-    stem : what the names of new files begin with
+    tables : sequence of dict of str to object
+        `[[terms]]`.
+    species : sequence of str
+        Of the data, in the order in which they first appear.
+    stem : str
+        What the names of new files begin with.
 
     Returns
     -------
-    tables : with the names of the new files
-    files : what the new files hold, by name
+    tables : list of dict of str to object
+        With the names of the new files.
+    files : dict
+        What the new files hold, by name.
     """
     order = sorted(range(len(species)), key=lambda k: atomic_numbers[species[k]])
     files: dict[str, np.ndarray] = {}
@@ -154,7 +163,8 @@ def append_indices(terms: Terms, problem: Problem, kernels: Sequence[Kernel], na
 
     Parameters
     ----------
-    names : term and species of every kernel
+    names : sequence of (int, tuple)
+        Term and species of every kernel.
     """
     for coordinate, file in zip(terms.coordinates, terms.index_files, strict=True):
         if file is None:

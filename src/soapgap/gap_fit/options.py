@@ -20,13 +20,19 @@ class Option:
 
     Attributes
     ----------
-    name : the canonical one
+    name : str
+        The canonical one.
     kind : "text", "integer", "real", "reals" or "logical"
-    default : gap_fit's, None if there is none
-    aliases : other names with the same meaning
-    only : the values that are accepted, if not all are
-    why : why other values are refused
-    no_effect : the value does not matter here
+    default : object
+        gap_fit's, None if there is none.
+    aliases : tuple of str
+        Other names with the same meaning.
+    only : tuple or None
+        The values that are accepted, if not all are.
+    why : str
+        Why other values are refused.
+    no_effect : bool
+        The value does not matter here.
     """
 
     name: str
@@ -93,7 +99,8 @@ class Options:
         Parameters
         ----------
         what : "option" or "key of distance_2b", for the message
-        advice : more for the message
+        advice : str
+            More for the message.
 
         Raises
         ------

@@ -30,10 +30,16 @@ def run(words: Sequence[str], *, toml: Path | None = None, threads: int | None =
 
     Parameters
     ----------
-    words : gap_fit's arguments
-    toml : write the configuration to this file and stop
-    threads, memory, resume, restart, quiet : as in `soapgap.fit`
-    quoted : the command, for the model file
+    words : sequence of str
+        gap_fit's arguments.
+    toml : Path, optional
+        Write the configuration to this file and stop.
+    threads : int, optional
+    memory : str, optional
+    resume, restart, quiet : bool
+        As in `soapgap.fit`.
+    quoted : str
+        The command, for the model file.
 
     Returns
     -------

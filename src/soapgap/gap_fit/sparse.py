@@ -56,7 +56,8 @@ def sparse_points(values: Values, table: dict[str, Any], shape: str,
     Parameters
     ----------
     shape : "soap", "pair" or "triplet"
-    n_species : of the data
+    n_species : int
+        Of the data.
 
     Raises
     ------

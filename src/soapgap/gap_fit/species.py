@@ -19,8 +19,10 @@ def choices(values: Values, table: dict[str, Any], species: Sequence[str]) -> li
 
     Parameters
     ----------
-    table : our term; the three species of a three-body term are added to it
-    species : of the data, in the order in which they first appear
+    table : dict of str to object
+        Our term; the three species of a three-body term are added to it.
+    species : sequence of str
+        Of the data, in the order in which they first appear.
 
     Raises
     ------

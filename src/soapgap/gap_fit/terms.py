@@ -24,8 +24,10 @@ class Coordinate:
 
     Attributes
     ----------
-    term : place of our term among the terms
-    species : centre, pair, or three species (for angle_3b the centre first), the unordered ones by atomic number
+    term : int
+        Place of our term among the terms.
+    species : Species
+        Centre, pair, or three species (for angle_3b the centre first), the unordered ones by atomic number.
     """
 
     term: int
@@ -38,10 +40,14 @@ class Terms:
 
     Attributes
     ----------
-    tables : `[[terms]]`
-    coordinates : gap_fit's kernels
-    index_files : `print_sparse_index` of each of them, or None
-    notes : what the user should know
+    tables : list of dict of str to object
+        `[[terms]]`.
+    coordinates : list of Coordinate
+        gap_fit's kernels.
+    index_files : list of str or None
+        `print_sparse_index` of each of them, or None.
+    notes : list of str
+        What the user should know.
     """
 
     tables: list[dict[str, Any]] = field(default_factory=list)
@@ -68,7 +74,8 @@ def translate_terms(strings: Sequence[DescriptorString], species: Sequence[str])
 
     Parameters
     ----------
-    species : of the data, in the order in which they first appear
+    species : sequence of str
+        Of the data, in the order in which they first appear.
 
     Raises
     ------

@@ -16,8 +16,10 @@ def write_fit_toml(path: Path, config: Mapping[str, Any], heading: str) -> None:
 
     Parameters
     ----------
-    config : paths in it are relative to the current folder; in the file they are relative to its own
-    heading : a comment at the top
+    config : mapping of str to object
+        Paths in it are relative to the current folder; in the file they are relative to its own.
+    heading : str
+        A comment at the top.
 
     Raises
     ------

@@ -24,9 +24,12 @@ class Values:
 
     Attributes
     ----------
-    known : all options
-    texts : what was written
-    where : for messages, such as "gap[1], distance_2b: "
+    known : Options
+        All options.
+    texts : dict of str to str
+        What was written.
+    where : str
+        For messages, such as "gap[1], distance_2b: ".
     """
 
     known: Options
@@ -60,9 +63,12 @@ class DescriptorString:
     Attributes
     ----------
     kind : "soap", "distance_2b", "angle_3b" or "distance_Nb"
-    values : its keys
-    text : as it was written, without the braces around it
-    lost_braces : keys of which gap_fit would read the first word only, because it loses a pair of braces
+    values : Values
+        Its keys.
+    text : str
+        As it was written, without the braces around it.
+    lost_braces : tuple of str
+        Keys of which gap_fit would read the first word only, because it loses a pair of braces.
     """
 
     kind: str
@@ -77,9 +83,12 @@ class CommandLine:
 
     Attributes
     ----------
-    values : options of the command line
-    gap : the descriptor strings
-    text : all of it in one line, as the XML file quotes it
+    values : Values
+        Options of the command line.
+    gap : tuple of DescriptorString
+        The descriptor strings.
+    text : str
+        All of it in one line, as the XML file quotes it.
     """
 
     values: Values

@@ -31,9 +31,12 @@ class Plan:
 
     Attributes
     ----------
-    items : the kernels
-    context : what they were planned from
-    saved : number of sparse points of an earlier fit, which are taken over; None if they are chosen
+    items : list of Planned
+        The kernels.
+    context : Context
+        What they were planned from.
+    saved : int or None
+        Number of sparse points of an earlier fit, which are taken over; None if they are chosen.
     """
 
     items: list[Planned]
@@ -73,10 +76,14 @@ def plan_kernels(config: FitConfig, species: list[str], shortest: dict, structur
 
     Parameters
     ----------
-    shortest : shortest training distance (Angstrom) of the pairs of species that occur within the cutoff
-    pool_bytes : memory for the environments that sparse points are chosen from, or for what stands for them
-    folder : what paths of `sparse_file` are relative to
-    thetas : `Plan.thetas` of the fit that these data are added to, where `theta_fac` is not that of these data
+    shortest : dict
+        Shortest training distance (Angstrom) of the pairs of species that occur within the cutoff.
+    pool_bytes : int
+        Memory for the environments that sparse points are chosen from, or for what stands for them.
+    folder : Path
+        What paths of `sparse_file` are relative to.
+    thetas : dict of str to list of float, optional
+        `Plan.thetas` of the fit that these data are added to, where `theta_fac` is not that of these data.
 
     Raises
     ------
@@ -94,8 +101,10 @@ def make_kernels(plan: Plan, threads: int, say: Reporter, saved: Sequence[np.nda
 
     Parameters
     ----------
-    saved : sparse points of every kernel from an interrupted fit; they are chosen anew if None
-    origins : their origins, (n_sparse, 2)
+    saved : sequence of ndarray, optional
+        Sparse points of every kernel from an interrupted fit; they are chosen if None.
+    origins : sequence of ndarray, shape (n_sparse, 2), optional
+        Their origins.
     """
     if saved is None:
         context = replace(plan.context, threads=threads, say=say)

@@ -23,7 +23,8 @@ class TuneLog:
 
     Parameters
     ----------
-    path : the file; it need not exist
+    path : Path
+        The file; it need not exist.
 
     Raises
     ------
