@@ -11,8 +11,8 @@ from common import Table, installed, interleaved, launch, median, pairwise
 from systems import CUTOFF, describe_fit, mean_neighbours, silicon_fit, structure
 
 from soapgap.errors import HostError
-from soapgap.lammps import executable
 from soapgap.physics.stillinger_weber import PARAMETERS
+from soapgap.programs import find_program
 
 N_CELLS = 8  # 8 N^3 = 4096 atoms
 N_ATOMS = 8 * N_CELLS**3
@@ -100,9 +100,9 @@ class Runner:
     def __call__(self) -> dict:
         steps = self.steps or 3
         Path(self.folder, "in.run").write_text(INPUT.format(n=self.n_cells, style=self.style, skin=SKIN, steps=steps))
-        command = [executable("lmp"), "-in", "in.run", "-log", "log.lammps", "-screen", "none"]
+        command = [find_program("lmp"), "-in", "in.run", "-log", "log.lammps", "-screen", "none"]
         if self.ranks > 1:
-            command = [executable("mpiexec"), "-n", self.ranks, *command]
+            command = [find_program("mpiexec"), "-n", self.ranks, *command]
         usage = launch(command, self.folder)
         result = read_log(Path(self.folder, "log.lammps").read_text(), 8 * self.n_cells**3) | {"bytes": usage["bytes"]}
         self.steps = self.steps or max(3, math.ceil(SECONDS / result["loop"]))
@@ -114,7 +114,7 @@ def lammps_is_there(screen) -> bool:
     if not installed("lammps", screen, "LAMMPS"):
         return False
     try:
-        executable("lmp"), executable("mpiexec")
+        find_program("lmp"), find_program("mpiexec")
     except HostError as error:
         screen.line(f"lammps: {error}: skipped")
         return False

@@ -8,7 +8,7 @@ from ipi_runs import crystal_model
 from ipi_tools import LIMIT, Server, environment, header, posdata_bytes, process
 from lammps_tools import write_data
 
-from soapgap.lammps import executable
+from soapgap.programs import find_program
 
 # What `fix ipi` converts with (units metal). TestConstants measures both.
 LAMMPS_BOHR = 0.52917721  # Angstrom
@@ -65,8 +65,8 @@ def lammps_running(folder, where, data, model=None, ranks=1, boundary="p p p", m
         (folder / "data.lammps").write_text(data)
     settings = {"boundary": boundary, "more": more, "where": where, "frames": frames, "elements": " ".join(elements)}
     (folder / "in.lammps").write_text(INPUT.format(**settings))
-    launcher = [executable("mpiexec"), "-n", str(ranks)] if ranks > 1 else []
-    command = [*launcher, executable("lmp"), "-in", "in.lammps", "-log", "none"]
+    launcher = [find_program("mpiexec"), "-n", str(ranks)] if ranks > 1 else []
+    command = [*launcher, find_program("lmp"), "-in", "in.lammps", "-log", "none"]
     with process(command, folder, folder / "lammps.log", env=environment()) as running:
         try:
             yield running

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
-from soapgap.lammps import executable
+from soapgap.programs import find_program
 
 LIMIT = 40.0  # seconds; nothing here may take longer
 NKTV2P = 1.6021765e6  # LAMMPS's own constant of `units metal`: bar Angstrom^3 per eV
@@ -52,8 +52,8 @@ def run_process(command, folder, **environment) -> Run:
 def lmp(folder, script: str, ranks: int = 1, **environment) -> Run:
     """Run a LAMMPS input in `folder`."""
     Path(folder, "in.lammps").write_text(script)
-    launcher = [executable("mpiexec"), "-n", ranks] if ranks > 1 else []
-    return run_process([*launcher, executable("lmp"), "-in", "in.lammps", "-log", "none"], folder, **environment)
+    launcher = [find_program("mpiexec"), "-n", ranks] if ranks > 1 else []
+    return run_process([*launcher, find_program("lmp"), "-in", "in.lammps", "-log", "none"], folder, **environment)
 
 
 def lmp_ok(folder, script: str, ranks: int = 1, **environment) -> Run:

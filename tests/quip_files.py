@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from soapgap.quip.document import Coordinate, GapParams, GlueParams, GlueType, Table
+from soapgap.quip.document import Coordinate, GapParams, GlueParams, GlueTable, GlueType
 
 SLICES = ('<sparseX_slice start="1" end="2"> .5E+000\n-1d-1 </sparseX_slice>\n'
           '<sparseX_slice start="3" end="3"> .25 </sparseX_slice>')
@@ -78,5 +78,5 @@ def gap(label="GAP_y", **changes):
 
 
 def glue(label=""):
-    table = Table((0.1, 1.0, 1 / 0.3), (3.0, 1 / 3, 0.1), (None, -0.1))
+    table = GlueTable((0.1, 1.0, 1 / 0.3), (3.0, 1 / 3, 0.1), (None, -0.1))
     return GlueParams(label, (GlueType(14, table, table, True), GlueType(8, table, table)), {(8, 14): table, (14, 14): table})

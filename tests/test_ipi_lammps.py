@@ -35,9 +35,9 @@ from ipi_runs import Recorder, crystal, crystal_model, ipi_running, trend
 from ipi_tools import LIMIT, Driver, Server, environment, process
 from lammps_tools import write_data
 
-from soapgap.lammps import executable
 from soapgap.model import Model, PairTerm
 from soapgap.potential import Potential
+from soapgap.programs import find_program
 from soapgap.radial.table import radial_table
 
 pytest.importorskip("ipi")
@@ -334,7 +334,7 @@ def test_documented_input(tmp_path):
         wait_for_port(run)
         link.symlink_to(folder)
         try:
-            command = [executable("mpiexec"), "-n", "2", executable("lmp"), "-in", "in.ipi", "-log", "none"]
+            command = [find_program("mpiexec"), "-n", "2", find_program("lmp"), "-in", "in.ipi", "-log", "none"]
             with process(command, tmp_path, tmp_path / "lammps.log", env=environment()) as running:
                 table = run.finish()
                 running.wait(LIMIT)

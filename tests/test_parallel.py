@@ -21,7 +21,7 @@ from soapgap.model import Model, TripletTerm
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.parallel.cost import CostModel
 from soapgap.parallel.domains import bisect, share_out
-from soapgap.parallel.plans import Plan, Plans
+from soapgap.parallel.plans import Plans, RankPlan
 from soapgap.reduction.model import reduce_model
 from soapgap.reduction.triplet import tabulated
 
@@ -115,8 +115,8 @@ def test_costs_count_operations():
 
 def test_beads_that_take_turns_and_move_on(monkeypatch):
     """Each has one plan, replaced when it has moved on, so that two trials find it."""
-    follow, trials = Plan.follow, []
-    monkeypatch.setattr(Plan, "follow", lambda plan, *arguments: trials.append(plan) or follow(plan, *arguments))
+    follow, trials = RankPlan.follow, []
+    monkeypatch.setattr(RankPlan, "follow", lambda plan, *arguments: trials.append(plan) or follow(plan, *arguments))
     model, rng = tools.cheap_model(), np.random.default_rng(1)
     plans = Plans(model, model.evaluator(), 2, skin=0.6, n_lists=64)
     beads, added = [random_structure(3) for _ in range(5)], []

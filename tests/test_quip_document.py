@@ -8,8 +8,8 @@ import pytest
 from quip_files import CHECKSUM, GLUE, MODEL, POINTS, SLICES, save
 
 from soapgap.errors import InputError
-from soapgap.quip.document import Coordinate, GapParams, GlueParams, GlueType, Table, read_document
-from soapgap.quip.strings import Parameters, integers, logical, parse_parameters, reals
+from soapgap.quip.document import Coordinate, GapParams, GlueParams, GlueTable, GlueType, read_document
+from soapgap.quip.strings import QuipParameters, integers, logical, parse_parameters, reals
 from soapgap.quip.xml_tree import read_tree
 
 # Parameter strings
@@ -38,7 +38,7 @@ def test_keys_are_found_in_any_case():
     assert found.get("n_max", "7") == "7"
     with pytest.raises(KeyError):
         found["n_max"]
-    assert Parameters() == {}
+    assert QuipParameters() == {}
 
 
 @pytest.mark.parametrize(("text", "match"), [("a={b", "not closed"), ("a='b", "not closed"), ("=1", "key before")])
@@ -118,8 +118,9 @@ def test_sums_in_their_order(tmp_path):
         assert [type(part) for part in document.parts] == [GlueParams, GapParams, GapParams]
         assert [part.e_scale for part in document.parts[1:]] == [2.5, 1.0]
         assert document.parts[0] == GlueParams(
-            "", (GlueType(14, Table((1.0, 3.0), (1.0, 0.0), (0.0, None)), Table((0.0, 1.0), (0.0, -1.0), (None, None))),),
-            {(14, 14): Table((1.0, 3.0), (3.0, 0.0), (0.0, None))})
+            "", (GlueType(14, GlueTable((1.0, 3.0), (1.0, 0.0), (0.0, None)),
+                          GlueTable((0.0, 1.0), (0.0, -1.0), (None, None))),),
+            {(14, 14): GlueTable((1.0, 3.0), (3.0, 0.0), (0.0, None))})
 
 
 def test_which_potential(tmp_path):

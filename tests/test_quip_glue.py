@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 
 from soapgap.errors import InputError
-from soapgap.quip.document import Document, GlueParams, GlueType, Table
+from soapgap.quip.document import Document, GlueParams, GlueTable, GlueType
 from soapgap.quip.glue import PiecewiseCubic, density, embedding, pair
 from soapgap.quip.writer import write_document
 
-DENSITY = Table((1.5, 2.0, 2.5, 3.5), (1.0, 0.5, 0.25, 0.05), (-0.5, 0.1))
-EMBEDDING = Table((0.0, 0.5, 1.0, 2.0), (0.0, -1.0, -1.3, -1.2), (None, None))
-PAIR = Table((1.0, 2.0, 2.5, 3.0), (5.0, 1.0, 0.2, 0.1))
+DENSITY = GlueTable((1.5, 2.0, 2.5, 3.5), (1.0, 0.5, 0.25, 0.05), (-0.5, 0.1))
+EMBEDDING = GlueTable((0.0, 0.5, 1.0, 2.0), (0.0, -1.0, -1.3, -1.2), (None, None))
+PAIR = GlueTable((1.0, 2.0, 2.5, 3.0), (5.0, 1.0, 0.2, 0.1))
 
 
 def glue(spline):
     """Two elements, one with a splined density; clamped and natural ends; values that do not vanish at the last knots."""
     types = (GlueType(14, DENSITY, EMBEDDING, spline),
-             GlueType(8, Table((1.2, 2.0, 2.7, 3.1), (0.7, 0.4, 0.15, 0.05), (None, 0.1)),
-                      Table((0.1, 0.5, 1.0, 1.5), (0.0, -0.6, -1.0, -1.2), (-2.0, None)), not spline))
-    return GlueParams("", types, {(14, 14): PAIR, (8, 14): Table((1.0, 1.5, 2.5, 3.7), (5.0, 1.1, 0.2, -0.1), (None, None)),
-                                  (8, 8): Table((1.3, 3.3), (2.0, 0.3), (-4.0, None))})
+             GlueType(8, GlueTable((1.2, 2.0, 2.7, 3.1), (0.7, 0.4, 0.15, 0.05), (None, 0.1)),
+                      GlueTable((0.1, 0.5, 1.0, 1.5), (0.0, -0.6, -1.0, -1.2), (-2.0, None)), not spline))
+    return GlueParams("", types, {(14, 14): PAIR, (8, 14): GlueTable((1.0, 1.5, 2.5, 3.7), (5.0, 1.1, 0.2, -0.1), (None, None)),
+                                  (8, 8): GlueTable((1.3, 3.3), (2.0, 0.3), (-4.0, None))})
 
 
 def energy_and_forces(part, atoms):
@@ -57,7 +57,7 @@ def test_density_is_the_least_squares_cubic():
     np.testing.assert_allclose(curve.evaluate(r), [p * d**3, -3 * p * d**2, 6 * p * d], rtol=1e-14, atol=1e-15)
 
 
-@pytest.mark.parametrize("table", [PAIR, EMBEDDING, Table((1.0, 3.0), (2.0, 0.5), (None, -1.0))])
+@pytest.mark.parametrize("table", [PAIR, EMBEDDING, GlueTable((1.0, 3.0), (2.0, 0.5), (None, -1.0))])
 def test_spline_goes_through_the_knots_with_two_continuous_derivatives(table):
     curve = pair(table)
     x = np.array(table.x)
@@ -118,7 +118,7 @@ def test_pieces_continue_past_their_ends():
 ])
 def test_bad_tables_are_refused(arguments, match):
     with pytest.raises(InputError, match=match):
-        Table(*arguments)
+        GlueTable(*arguments)
 
 
 def test_bad_potentials_are_refused():

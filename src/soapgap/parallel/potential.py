@@ -17,7 +17,7 @@ from soapgap.model import Model
 from soapgap.model.external import External
 from soapgap.parallel.channel import Channel
 from soapgap.parallel.plans import Plans
-from soapgap.parallel.share import Share, Totals
+from soapgap.parallel.share import RankShare, Totals
 from soapgap.potential import Result, default_threads
 from soapgap.ranks import Ranks
 
@@ -90,7 +90,7 @@ class ParallelPotential:
             self.evaluator = self.model.evaluator(n_threads or default_threads())
         self.species, self.cutoff = self.evaluator.species, self.evaluator.cutoff
         self._plans = Plans(self.model, self.evaluator, self._channel.size, self.skin, n_lists)
-        self._shares: dict[int, Share] = {}
+        self._shares: dict[int, RankShare] = {}
         self._error: Exception | None = None
         self.n_built = 0
         self.seconds = {"lists": 0.0, "evaluation": 0.0}
@@ -297,7 +297,7 @@ class ParallelPotential:
 
     def _make(self, number: int, batch, positions: np.ndarray) -> None:
         start = time.process_time()
-        self._shares[number] = Share(batch, self._channel.rank, positions, self.cutoff, self.skin,
+        self._shares[number] = RankShare(batch, self._channel.rank, positions, self.cutoff, self.skin,
                                      self.evaluator.whole_structure)
         self._positions = positions
         self.n_built += 1

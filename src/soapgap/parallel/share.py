@@ -11,7 +11,7 @@ from ase import Atoms
 from soapgap.neighbours.arrays import NeighbourArrays, concatenate
 from soapgap.parallel.domains import Geometry, own_pairs
 
-__all__ = ["Batch", "Share", "Totals"]
+__all__ = ["Batch", "RankShare", "Totals"]
 
 _PAIRS_PER_CALL = 400_000  # of several frames in one call of the evaluator: bounds the memory of their gradients
 
@@ -95,7 +95,7 @@ class _Part:
     box: np.ndarray
 
 
-class Share:
+class RankShare:
     """Neighbour lists of a rank's own centres in all frames of a batch.
 
     Parameters

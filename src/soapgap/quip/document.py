@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from soapgap.errors import InputError
-from soapgap.quip.glue import GlueParams, GlueType, Table
+from soapgap.quip.glue import GlueParams, GlueTable, GlueType
 from soapgap.quip.glue_xml import read_glue
 from soapgap.quip.strings import integer, logical, parse_parameters, real, reals
 from soapgap.quip.xml_tree import Node, read_tree
 
-__all__ = ["COVARIANCES", "Coordinate", "Document", "GapParams", "GlueParams", "GlueType", "Table", "read_document"]
+__all__ = ["COVARIANCES", "Coordinate", "Document", "GapParams", "GlueParams", "GlueType", "GlueTable", "read_document"]
 
 COVARIANCES = {1: "ard_se", 2: "dot_product", 4: "pp"}
 #: Sums in sums; files have one level.

@@ -11,7 +11,7 @@ from ase.data import atomic_numbers
 from soapgap.errors import InputError
 from soapgap.model import Model, PairTerm, SoapTerm, TripletTerm
 from soapgap.quip.document import Coordinate, Document, GapParams
-from soapgap.quip.glue import GlueParams, GlueType, Table
+from soapgap.quip.glue import GlueParams, GlueTable, GlueType
 from soapgap.quip.glue_terms import glue_params
 from soapgap.quip.soap import soap_layout
 from soapgap.quip.strings import parse_parameters
@@ -215,15 +215,15 @@ def _glue_parts(terms, species) -> list[GlueParams]:
         parts.append(glue_params(list(same)))
     ours = [t for t in terms if t.origin["kind"] == "zbl"]
     if ours:
-        nothing = Table((0.0, 1.0, 2.0, 3.0), (0.0, 0.0, 0.0, 0.0))
-        flat = Table((0.0, 1.0), (0.0, 0.0))
+        nothing = GlueTable((0.0, 1.0, 2.0, 3.0), (0.0, 0.0, 0.0, 0.0))
+        flat = GlueTable((0.0, 1.0), (0.0, 0.0))
         types = tuple(GlueType(z, nothing, flat) for z in sorted(atomic_numbers[s] for s in species))
         pairs = {tuple(sorted(atomic_numbers[s] for s in t.species)): _dense(t) for t in ours}
         parts.append(GlueParams("repulsion", types, pairs))
     return parts
 
 
-def _dense(term) -> Table:
+def _dense(term) -> GlueTable:
     """2 V(r) at knots so close that a cubic spline follows it.
 
     Each segment of the table has as many: V grows by decades, and where segments meet its third derivative jumps, which a
@@ -232,4 +232,4 @@ def _dense(term) -> Table:
     r = np.concatenate([np.linspace(start, stop, _KNOTS_PER_SEGMENT, endpoint=False)
                         for start, stop, _ in term.table.segments])
     value, slope = term.table.evaluate(r)
-    return Table((*r.tolist(), term.cutoff), (*(2.0 * value[:, 0]).tolist(), 0.0), (2.0 * float(slope[0, 0]), 0.0))
+    return GlueTable((*r.tolist(), term.cutoff), (*(2.0 * value[:, 0]).tolist(), 0.0), (2.0 * float(slope[0, 0]), 0.0))

@@ -14,7 +14,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from soapgap.errors import InputError
 from soapgap.model import PairTerm, RadialTable, TripletTerm
 from soapgap.quip.document import Coordinate
-from soapgap.quip.strings import Parameters, integer, integers, logical, real
+from soapgap.quip.strings import QuipParameters, integer, integers, logical, real
 from soapgap.radial.cutoff import cutoff_transition
 from soapgap.radial.jets import Jet, constant, erf, exp, variable
 from soapgap.radial.table import weighted_table
@@ -63,7 +63,7 @@ class ClusterLayout:
         return {"distance_2b": len(self.exponents), "angle_3b": 3}.get(self.kind, max(1, self.order * (self.order - 1) // 2))
 
 
-def cluster_layout(p: Parameters, gap_version: int) -> ClusterLayout:
+def cluster_layout(p: QuipParameters, gap_version: int) -> ClusterLayout:
     """What the descriptor string of a cluster descriptor means.
 
     Raises

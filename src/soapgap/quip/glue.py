@@ -14,11 +14,11 @@ from scipy.interpolate import CubicSpline
 
 from soapgap.errors import InputError
 
-__all__ = ["GlueParams", "GlueType", "PiecewiseCubic", "Table", "density", "embedding", "pair"]
+__all__ = ["GlueParams", "GlueType", "PiecewiseCubic", "GlueTable", "density", "embedding", "pair"]
 
 
 @dataclass(frozen=True)
-class Table:
+class GlueTable:
     """Knots of a cubic spline and its slopes at the two ends.
 
     Attributes
@@ -60,17 +60,17 @@ class GlueType:
     Attributes
     ----------
     atomic_number : int
-    density : Table
+    density : GlueTable
         n(r) that an atom of this element adds to its neighbours' density; knots in Angstrom.
-    embedding : Table
+    embedding : GlueTable
         U(rho) of an atom of this element (eV).
     spline : bool
         Whether n is the spline through the knots (`do_spline`), or the one cubic of `density`.
     """
 
     atomic_number: int
-    density: Table
-    embedding: Table
+    density: GlueTable
+    embedding: GlueTable
     spline: bool = False
 
 
@@ -83,7 +83,7 @@ class GlueParams:
     label : str
     types : tuple of GlueType
         One for every element.
-    pairs : dict of (int, int) to Table
+    pairs : dict of (int, int) to GlueTable
         V(r) (eV, knots in Angstrom) for two atomic numbers, the smaller one first; a pair that is missing has V = 0.
 
     Raises
@@ -94,7 +94,7 @@ class GlueParams:
 
     label: str
     types: tuple[GlueType, ...]
-    pairs: dict[tuple[int, int], Table] = field(default_factory=dict)
+    pairs: dict[tuple[int, int], GlueTable] = field(default_factory=dict)
 
     def __post_init__(self):
         object.__setattr__(self, "types", tuple(self.types))
@@ -218,14 +218,14 @@ def embedding(element: GlueType) -> PiecewiseCubic:
     return _spline(element.embedding, zero_beyond=False)
 
 
-def pair(table: Table) -> PiecewiseCubic:
+def pair(table: GlueTable) -> PiecewiseCubic:
     """V(r), the energy (eV) of a pair at a distance r: the cubic spline through the knots.
 
     Below the first knot its straight line there; zero at and beyond the last one.
 
     Parameters
     ----------
-    table : Table
+    table : GlueTable
 
     Returns
     -------

@@ -6,7 +6,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from soapgap.model import EmbeddingTerm, PairTerm, RadialTable
-from soapgap.quip.glue import GlueParams, GlueType, Table, density, embedding, pair
+from soapgap.quip.glue import GlueParams, GlueTable, GlueType, density, embedding, pair
 
 __all__ = ["glue_params", "glue_terms"]
 
@@ -45,14 +45,14 @@ def _table(curve, start, factor=1.0) -> RadialTable:
 
 def glue_params(terms: list) -> GlueParams:
     """The Glue potential that terms with the origin "glue" came from."""
-    types = tuple(GlueType(**t.origin["type"] | {name: Table(**_tuples(t.origin["type"][name]))
+    types = tuple(GlueType(**t.origin["type"] | {name: GlueTable(**_tuples(t.origin["type"][name]))
                                                  for name in ("density", "embedding")})
                   for t in terms if "type" in t.origin)
     pairs = {}
     for term in terms:
         if "table" in term.origin:
             key = tuple(sorted(chemical_symbols.index(s) for s in term.species))
-            pairs[key] = Table(**_tuples(term.origin["table"]))
+            pairs[key] = GlueTable(**_tuples(term.origin["table"]))
     return GlueParams(terms[0].origin["label"], types, pairs)
 
 

@@ -1,7 +1,7 @@
 """`<Glue_params>`: a Glue potential in QUIP's XML, both ways."""
 
 from soapgap.errors import InputError
-from soapgap.quip.glue import GlueParams, GlueType, Table
+from soapgap.quip.glue import GlueParams, GlueTable, GlueType
 from soapgap.quip.strings import integer, logical, real
 from soapgap.quip.xml_tree import Node
 
@@ -92,7 +92,7 @@ def _table(node, x_name, y_name, slopes):
                     for p in node.children)
     values = [real(slope, f"{node.where}: end slope") for slope in slopes]
     try:
-        return Table(tuple(x for x, _ in points), tuple(y for _, y in points),
+        return GlueTable(tuple(x for x, _ in points), tuple(y for _, y in points),
                      tuple(None if value > NATURAL else value for value in values))
     except InputError as error:
         raise InputError(f"{node.where}: {error}") from None

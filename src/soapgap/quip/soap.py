@@ -14,7 +14,7 @@ from soapgap.model import Channels, RadialTable, SoapTerm
 from soapgap.quip.compression import Coupling, read_coupling
 from soapgap.quip.document import Coordinate
 from soapgap.quip.radial import decay, gto_fit, poly_fit
-from soapgap.quip.strings import Parameters, integer, integers, logical, real
+from soapgap.quip.strings import QuipParameters, integer, integers, logical, real
 from soapgap.quip.turbo import turbo_soap
 from soapgap.radial.bases import Y_00, equispaced_basis
 from soapgap.radial.basis import SoapBasis
@@ -90,7 +90,7 @@ class SoapLayout:
     warnings: tuple = ()
 
 
-def soap_layout(parameters: Parameters, gap_version: int) -> SoapLayout:
+def soap_layout(parameters: QuipParameters, gap_version: int) -> SoapLayout:
     """What a `soap` or `soap_turbo` descriptor string means.
 
     Raises

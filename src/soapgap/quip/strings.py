@@ -7,7 +7,7 @@ import numpy as np
 
 from soapgap.errors import InputError
 
-__all__ = ["Parameters", "integer", "integers", "logical", "parse_parameters", "real", "reals"]
+__all__ = ["QuipParameters", "integer", "integers", "logical", "parse_parameters", "real", "reals"]
 
 GROUPS = {"{": "}", '"': '"', "'": "'"}
 SEPARATORS = " \t\r\n,"
@@ -17,7 +17,7 @@ FORTRAN_REAL = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eEdD]?([+-]\d+)|[eEdD]
 FORTRAN_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
-class Parameters(dict):
+class QuipParameters(dict):
     """Keys and values as they were written; look-ups do not distinguish upper from lower case, as in QUIP.
 
     Parameters
@@ -48,7 +48,7 @@ class Parameters(dict):
         return self[key] if key in self else default
 
 
-def parse_parameters(text: str) -> Parameters:
+def parse_parameters(text: str) -> QuipParameters:
     """Take a parameter string of QUIP apart.
 
     Words are separated by blanks (also line ends) or commas. `key=value`, `key =value` and `key = value` are the same,
@@ -61,7 +61,7 @@ def parse_parameters(text: str) -> Parameters:
 
     Returns
     -------
-    Parameters
+    QuipParameters
         A dict of str to str, in the order of the string.
 
     Raises
@@ -77,7 +77,7 @@ def parse_parameters(text: str) -> Parameters:
             raise InputError(f"parameter string {text.strip()!r}: got '=' without a key before it, expected key=value")
         else:
             items[-1] = (items[-1][0], value)
-    return Parameters((key, "T" if value is None else value) for key, value in items)
+    return QuipParameters((key, "T" if value is None else value) for key, value in items)
 
 
 def _words(text):

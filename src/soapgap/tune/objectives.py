@@ -56,7 +56,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Parameters:
+class TunedParameters:
     """Which sigmas and deltas are tuned, and which of them share a factor.
 
     Attributes
@@ -92,7 +92,7 @@ class Parameters:
         return gradient
 
 
-def make_parameters(system: System, sigmas: str, deltas: bool) -> Parameters:
+def make_parameters(system: System, sigmas: str, deltas: bool) -> TunedParameters:
     """One factor for the delta of each term and for sigmas.
 
     Parameters
@@ -117,7 +117,7 @@ def make_parameters(system: System, sigmas: str, deltas: bool) -> Parameters:
             names.append(name)
             bounds.append((-np.log(FACTOR), np.log(FACTOR)))
         of_group[key] = names.index(name)
-    return Parameters(tuple(names), of_kernel, of_group, np.array(bounds).reshape(-1, 2))
+    return TunedParameters(tuple(names), of_kernel, of_group, np.array(bounds).reshape(-1, 2))
 
 
 def _sigma_names(system: System, sigmas: str) -> dict[tuple[str, str, bool], tuple]:
@@ -145,7 +145,7 @@ class LikelihoodObjective:
 
     pull = LIKELIHOOD_PULL
 
-    def __init__(self, system: System, parameters: Parameters) -> None:
+    def __init__(self, system: System, parameters: TunedParameters) -> None:
         self._prior, self._parameters = system.prior, parameters
         by_parameter: dict[int, list] = {}
         for group in system.groups:
@@ -172,7 +172,7 @@ class FoldObjective:
 
     pull = FOLD_PULL
 
-    def __init__(self, system: System, parameters: Parameters, energy_weight: float) -> None:
+    def __init__(self, system: System, parameters: TunedParameters, energy_weight: float) -> None:
         self._prior, self._parameters, self._n_folds = system.prior, parameters, system.n_folds
         self.weights = kind_weights(system.kinds(), energy_weight)
         self._kinds = list(self.weights)
@@ -232,7 +232,7 @@ def kind_weights(kinds: Sequence[str], energy_weight: float) -> dict[str, float]
     return {kind: share / len(energies) if kind in ENERGIES else (1.0 - share) / len(others) for kind in kinds}
 
 
-def fold_errors(system: System, parameters: Parameters, x: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:
+def fold_errors(system: System, parameters: TunedParameters, x: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:
     """Root mean square k-fold errors by config_type and kind.
 
     Returns
@@ -261,7 +261,7 @@ def fold_errors(system: System, parameters: Parameters, x: np.ndarray) -> dict[s
     return table
 
 
-def trained_triangle(system: System, parameters: Parameters, x: np.ndarray) -> np.ndarray:
+def trained_triangle(system: System, parameters: TunedParameters, x: np.ndarray) -> np.ndarray:
     """The triangle of all rows and U, (M + 1, M + 1), with these sigmas and deltas."""
     rows = [g.rows.triangle / parameters.noise(x, parameters.group(g.label)) for g in system.groups]
     return combine(system.prior.triangle(parameters.scales(x)), rows)

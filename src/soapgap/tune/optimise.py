@@ -13,8 +13,8 @@ from soapgap.tune.objectives import (
     DECADE,
     FoldObjective,
     LikelihoodObjective,
-    Parameters,
     System,
+    TunedParameters,
     trained_triangle,
 )
 
@@ -42,7 +42,7 @@ class Optimum:
     n_evaluations: int
 
 
-def optimise(objective: LikelihoodObjective | FoldObjective, parameters: Parameters, restarts: int, seed: int) -> Optimum:
+def optimise(objective: LikelihoodObjective | FoldObjective, parameters: TunedParameters, restarts: int, seed: int) -> Optimum:
     """Minimise by L-BFGS-B from the configured values and from random ones, with its gradient in closed form.
 
     A parabola, (log10 of the factor)^2 times `objective.pull`, keeps parameters that the data do not determine where they
@@ -73,7 +73,7 @@ def optimise(objective: LikelihoodObjective | FoldObjective, parameters: Paramet
     return Optimum(x, objective.value(x)[0], start, count + 2)
 
 
-def calibrated(system: System, parameters: Parameters, objective: FoldObjective, x: np.ndarray) -> np.ndarray:
+def calibrated(system: System, parameters: TunedParameters, objective: FoldObjective, x: np.ndarray) -> np.ndarray:
     """Give all sigmas and deltas the common factor that k-fold errors leave open.
 
     Predictions depend on their ratios alone (but for the jitter). The factor c with c^2 = rho^2 / n maximises the likelihood
@@ -96,7 +96,7 @@ def rounded(value: float, digits: int) -> float:
     return float(f"{value:.{digits - 1}e}")
 
 
-def tuned_values(config: FitConfig, parameters: Parameters, x: np.ndarray) -> dict[str, Any]:
+def tuned_values(config: FitConfig, parameters: TunedParameters, x: np.ndarray) -> dict[str, Any]:
     """The keys of `fit.toml` that the factors change, with their new values.
 
     Returns

@@ -25,8 +25,8 @@ from soapgap.tune.likelihood import Covariances
 from soapgap.tune.objectives import (
     FoldObjective,
     LikelihoodObjective,
-    Parameters,
     System,
+    TunedParameters,
     fold_errors,
     make_parameters,
 )
@@ -175,7 +175,7 @@ def _prior(prepared: Prepared) -> Covariances:
                      "it or reduce n_sparse")
 
 
-def objective_of(system: System, parameters: Parameters, settings: TuneConfig) -> LikelihoodObjective | FoldObjective:
+def objective_of(system: System, parameters: TunedParameters, settings: TuneConfig) -> LikelihoodObjective | FoldObjective:
     """What the settings ask to be minimised."""
     if settings.objective == "likelihood":
         return LikelihoodObjective(system, parameters)
@@ -188,7 +188,7 @@ class Tuned:
 
     prepared: Prepared
     system: System
-    parameters: Parameters
+    parameters: TunedParameters
     x: np.ndarray
 
 
@@ -230,7 +230,7 @@ def tune_trial(bench: Bench, values: Mapping[str, Any], n_frames: int | None, sa
     return entry, Tuned(prepared, system, parameters, x)
 
 
-def _errors(system: System, parameters: Parameters, x: np.ndarray) -> dict[str, Any]:
+def _errors(system: System, parameters: TunedParameters, x: np.ndarray) -> dict[str, Any]:
     """Both kinds of objectives, whichever was minimised, with these factors and before."""
     likelihood, before = LikelihoodObjective(system, parameters), np.zeros_like(x)
     return {

@@ -23,8 +23,7 @@ def soap_points(path: Path, term: SoapTerm) -> np.ndarray:
 
     Parameters
     ----------
-    term : SoapTerm
-        The kernel's term without points.
+    term : the kernel's term without points
 
     Raises
     ------
