@@ -227,7 +227,7 @@ class _Collector:
         row.periodic = bool(np.all(atoms.pbc))
         try:
             found = contacts(atoms)
-            row.isolated = is_isolated(structure, ISOLATED_CUTOFF)
+            row.isolated = is_isolated(structure, ISOLATED_CUTOFF, structure.symbols)
         except InputError as error:
             self.table.faults.append((str(error).removeprefix(f"{structure.where}: "), index))
             row.periodic, row.cell = False, np.eye(3)

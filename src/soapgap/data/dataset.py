@@ -20,6 +20,7 @@ from soapgap.data.lookup import curvatures, local_energies, lookup, numbers, ove
 from soapgap.data.virials import as_tensor, check_signs
 from soapgap.data.xyz import refuse_hidden_frames
 from soapgap.errors import InputError
+from soapgap.neighbours.shared import SharedLists
 from soapgap.files import hash_files
 
 _PER_ATOM_RESULTS = ("forces", "energies", "stresses", "charges", "magmoms")  # of ASE's calculators
@@ -43,6 +44,7 @@ class Structure:
     curvatures : (n,) e^T H e along the directions e, eV/Angstrom^2, or None
     directions : (n, n_atoms, 3), each of length 1, or None
     weight : how much the observations count in the sum of squares
+    lists : where the neighbour list of the atoms is kept, or None
     """
 
     atoms: Atoms
@@ -56,6 +58,7 @@ class Structure:
     curvatures: np.ndarray | None = None
     directions: np.ndarray | None = None
     weight: float = 1.0
+    lists: SharedLists | None = field(default=None, compare=False, repr=False)
 
     @property
     def symbols(self) -> list[str]:

@@ -1,26 +1,73 @@
-"""Neighbours of a frame, and a pass over the data before the fit: shortest distances."""
+"""Neighbours of a frame, made once for all who need them, and a pass over the data before the fit: shortest distances."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations_with_replacement
 
 import numpy as np
 
-from soapgap.data.dataset import Structure
+from soapgap.data.dataset import Dataset, Structure
 from soapgap.errors import InputError
 from soapgap.neighbours.arrays import NeighbourArrays, neighbour_arrays
+from soapgap.neighbours.shared import SharedLists
 
 OVERLAP = 0.1  # Angstrom: two atoms nearer than this are a mistake in the data
 POOL_BYTES = 512 * 2**20  # for the features of environments that sparse points are chosen from
+LIST_BYTES = 256 * 2**20  # for the neighbour lists of the training data, 36 bytes a pair
 
 
 def neighbours_of(structure: Structure, cutoff: float, species: Sequence[str]) -> NeighbourArrays:
-    """Neighbour list of a frame; errors name the frame."""
+    """Neighbour list of a frame, which must not be changed: others may have the same (`with_lists`).
+
+    Parameters
+    ----------
+    structure : Structure
+    cutoff : float
+        Angstrom.
+    species : sequence of str
+        Chemical symbols in the model's order.
+
+    Returns
+    -------
+    NeighbourArrays
+
+    Raises
+    ------
+    InputError
+        As `neighbour_arrays`; the message names the frame.
+    """
+    find = neighbour_arrays if structure.lists is None else structure.lists.find
     try:
-        return neighbour_arrays(structure.atoms, cutoff, species)
+        return find(structure.atoms, cutoff, species)
     except InputError as error:
         raise InputError(f"{structure.where}: {error}") from None
+
+
+def with_lists(data: Dataset, cutoff: float, species: Sequence[str], n_bytes: int = LIST_BYTES) -> Dataset:
+    """The same data, whose neighbour lists are made once and kept as long as these structures are.
+
+    Parameters
+    ----------
+    data : Dataset
+        If its lists are of these species and this cutoff, it is returned as it is.
+    cutoff : float
+        The largest that is expected, Angstrom.
+    species : sequence of str
+        Chemical symbols in the model's order.
+    n_bytes : int
+        What all lists may take together; those that do not fit are made anew whenever they are wanted.
+
+    Returns
+    -------
+    Dataset
+    """
+    before = data.structures[0].lists if data.structures else None
+    if before is not None and (before.cutoff, before.species) == (cutoff, tuple(species)):
+        return data
+    lists = SharedLists([structure.atoms for structure in data.structures], cutoff, species, n_bytes)
+    return replace(data, structures=tuple(replace(structure, lists=lists) for structure in data.structures))
 
 
 def shortest_distances(structures: Sequence[Structure], cutoff: float, species: Sequence[str]) -> dict:

@@ -21,7 +21,7 @@ from soapgap.learn.estimate import fit_into
 from soapgap.learn.factorise import Checkpoints, factorise
 from soapgap.learn.plan import make_kernels
 from soapgap.learn.prior import make_prior
-from soapgap.learn.problem import Problem, pool_bytes, pose
+from soapgap.learn.problem import Problem, list_bytes, pool_bytes, pose
 from soapgap.learn.streaming_qr import StreamingQR
 from soapgap.learn.summary import error_table
 from soapgap.learn.usage import as_bytes
@@ -119,7 +119,8 @@ class GapModel:
         limit = as_bytes(memory) if isinstance(memory, str) else memory
         say = Reporter(quiet)
         with threadpool_limits(1, "blas"):
-            problem = pose(config, dataset_of(list(frames), config.data), say, pool_bytes(limit), folder=folder)
+            problem = pose(config, dataset_of(list(frames), config.data), say, pool_bytes(limit), folder=folder,
+                           list_bytes=list_bytes(limit))
             self._learn(problem, threads, limit, say)
         self.warnings_ = say.warnings
         return self

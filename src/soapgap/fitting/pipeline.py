@@ -29,7 +29,7 @@ from soapgap.learn.estimate import Estimate, fit_into, seconds_of
 from soapgap.learn.factorise import Checkpoints, factorise
 from soapgap.learn.plan import make_kernels
 from soapgap.learn.prior import make_prior
-from soapgap.learn.problem import pool_bytes, pose, read_test, sparse_files
+from soapgap.learn.problem import list_bytes, pool_bytes, pose, read_test, sparse_files
 from soapgap.learn.state import FitState, find_state, pack, unpack
 from soapgap.learn.streaming_qr import StreamingQR
 from soapgap.learn.usage import as_bytes, available_memory, peak_bytes, size
@@ -134,7 +134,7 @@ class _Fit:
         species = train.species if self.earlier is None else self.earlier.fixed.species
         self.test = read_test(self.config, self.folder, species, self.say)
         self.problem = pose(self.config, train, self.say, pool_bytes(self.memory),
-                            None if self.earlier is None else self.earlier.fixed, self.folder)
+                            None if self.earlier is None else self.earlier.fixed, self.folder, list_bytes(self.memory))
         if self.earlier is not None:
             self.earlier.check_baseline(self.problem.reference.fingerprint)
         tests = [] if self.test is None else self.test.structures

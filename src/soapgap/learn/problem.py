@@ -12,7 +12,7 @@ import numpy as np
 import soapgap
 from soapgap.config import FitConfig
 from soapgap.data.dataset import Dataset, read_dataset
-from soapgap.data.environments import POOL_BYTES, shortest_distances
+from soapgap.data.environments import LIST_BYTES, POOL_BYTES, shortest_distances, with_lists
 from soapgap.data.noise import sigmas, unused_types
 from soapgap.errors import InputError
 from soapgap.files import hash_files, hash_json
@@ -134,6 +134,11 @@ def pool_bytes(memory: int | None) -> int:
     return POOL_BYTES if memory is None else min(POOL_BYTES, max(memory - peak_bytes(), memory // 4) // 4)
 
 
+def list_bytes(memory: int | None) -> int:
+    """How much of the memory (bytes; None: no limit) neighbour lists of the training data may take."""
+    return LIST_BYTES if memory is None else min(LIST_BYTES, max(memory - peak_bytes(), 0) // 16)
+
+
 def read_problem(config: FitConfig, folder: Path, say: Reporter, pool_bytes: int = POOL_BYTES) -> Problem:
     """The problem of the training files of a configuration; no test file is opened.
 
@@ -152,13 +157,27 @@ def read_problem(config: FitConfig, folder: Path, say: Reporter, pool_bytes: int
 
 
 def pose(config: FitConfig, train: Dataset, say: Reporter, pool_bytes: int = POOL_BYTES, fixed: Fixed | None = None,
-         folder: Path = Path(".")) -> Problem:
+         folder: Path = Path("."), list_bytes: int = LIST_BYTES) -> Problem:
     """Check the data against the configuration, subtract baseline and e0, plan the kernels.
 
     Parameters
     ----------
-    fixed : from the fit that these data are added to
-    folder : what files that the baseline names are relative to
+    config : FitConfig
+    train : Dataset
+        The data to learn from; those of the problem keep their neighbour lists.
+    say : Reporter
+    pool_bytes : int
+        Memory for environments that sparse points are chosen from.
+    fixed : Fixed or None
+        From the fit that these data are added to.
+    folder : Path
+        What files that the configuration names are relative to.
+    list_bytes : int
+        Memory for the neighbour lists of the data.
+
+    Returns
+    -------
+    Problem
 
     Raises
     ------
@@ -166,7 +185,9 @@ def pose(config: FitConfig, train: Dataset, say: Reporter, pool_bytes: int = POO
         A sigma that is zero, atoms on one another, no energy for an isolated atom, a term that fits no species.
     """
     _check(config, train, say)
-    species, shortest = _species(train, fixed), shortest_distances(train.structures, config.cutoff, train.species)
+    species = _species(train, fixed)
+    train = with_lists(train, config.cutoff, species, list_bytes)
+    shortest = shortest_distances(train.structures, config.cutoff, species)
     if fixed is not None:
         shortest = fixed.shortest
     reference = make_reference(config, species, shortest, train.structures, folder, say)

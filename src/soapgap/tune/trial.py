@@ -116,8 +116,8 @@ def pose_trial(bench: Bench, values: Mapping[str, Any], n_frames: int | None = N
     config = read_config(changed(bench.content, values))[0]
     problem = pose(config, bench.train, say, folder=bench.folder)
     few = thinned(config, problem.plan.n_columns, bench.max_sparse)
-    train = bench.train if n_frames is None else some_frames(bench.train, n_frames, bench.settings.seed)
-    if few is not config or train is not bench.train:
+    train = problem.train if n_frames is None else some_frames(problem.train, n_frames, bench.settings.seed)
+    if few is not config or train is not problem.train:
         fixed = Fixed(problem.species, problem.shortest, problem.e0)
         problem = pose(few, train, Reporter(quiet=True), fixed=fixed, folder=bench.folder)
     s = bench.settings

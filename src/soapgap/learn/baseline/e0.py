@@ -11,12 +11,22 @@ from soapgap.data.environments import neighbours_of
 from soapgap.errors import InputError
 
 
-def is_isolated(structure: Structure, cutoff: float) -> bool:
-    """True for one atom alone, with no periodic image within the cutoff (Angstrom)."""
-    if len(structure.atoms) != 1:
-        return False
-    neighbours = neighbours_of(structure, cutoff, structure.symbols)
-    return len(neighbours.vectors) == 0
+def is_isolated(structure: Structure, cutoff: float, species: Sequence[str]) -> bool:
+    """True for one atom alone, with no periodic image within the cutoff.
+
+    Parameters
+    ----------
+    structure : Structure
+    cutoff : float
+        Angstrom.
+    species : sequence of str
+        Chemical symbols of the model.
+
+    Returns
+    -------
+    bool
+    """
+    return len(structure.atoms) == 1 and len(neighbours_of(structure, cutoff, species).vectors) == 0
 
 
 def atom_energies(rule: str | dict[str, float], structures: Sequence[Structure], species: Sequence[str],
@@ -77,7 +87,7 @@ def _given(rule: dict[str, float], species: Sequence[str]) -> dict[str, float]:
 def _from_isolated(structures, species, cutoff, baseline_energies) -> dict[str, float]:
     found: dict[str, tuple[float, str]] = {}
     for structure, baseline in zip(structures, baseline_energies, strict=True):
-        if structure.total_energy is None or not is_isolated(structure, cutoff):
+        if structure.total_energy is None or not is_isolated(structure, cutoff, species):
             continue
         symbol, energy = structure.symbols[0], structure.total_energy - baseline
         if symbol in found and abs(found[symbol][0] - energy) > 1e-6:
