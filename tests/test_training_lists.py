@@ -28,7 +28,8 @@ STRUCTURES = {"cell smaller than the cutoff": SMALL, "random": random_structure(
 def same(first, second):
     for name in FIELDS:
         one, other = getattr(first, name), getattr(second, name)
-        assert one.dtype == other.dtype and np.array_equal(one, other), name
+        assert one.dtype == other.dtype, name
+        np.testing.assert_array_equal(one, other, name)
     assert first.n_atoms == second.n_atoms
 
 

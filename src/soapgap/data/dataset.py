@@ -20,8 +20,8 @@ from soapgap.data.lookup import curvatures, local_energies, lookup, numbers, ove
 from soapgap.data.virials import as_tensor, check_signs
 from soapgap.data.xyz import refuse_hidden_frames
 from soapgap.errors import InputError
-from soapgap.neighbours.shared import SharedLists
 from soapgap.files import hash_files
+from soapgap.neighbours.shared import SharedLists
 
 _PER_ATOM_RESULTS = ("forces", "energies", "stresses", "charges", "magmoms")  # of ASE's calculators
 SUM_TOLERANCE = 1e-3  # eV per atom
