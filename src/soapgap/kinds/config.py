@@ -134,7 +134,8 @@ def register(config: type[TermConfig]) -> type[TermConfig]:
 
     Parameters
     ----------
-    config : its table; the annotation of `kind` is a `Literal` of its name
+    config : type of TermConfig
+        Its table; the annotation of `kind` is a `Literal` of its name.
     """
     (name,) = get_args(config.model_fields["kind"].annotation)
     KINDS[name] = config

@@ -29,10 +29,14 @@ class FewBodyKernel(Kernel):
 
     Attributes
     ----------
-    what : its instances in the data, "pairs" or "triplets"
-    cutoff : Angstrom
-    n_fixed : how many of its `symbols` have a place of their own; the others can be exchanged
-    permutations : of the d components of the descriptor that exchange equal atoms, (n_permutations, d)
+    what : str
+        Its instances in the data, "pairs" or "triplets".
+    cutoff : float
+        Angstrom.
+    n_fixed : int
+        How many of its `symbols` have a place of their own; the others can be exchanged.
+    permutations : ndarray, shape (n_permutations, d)
+        Of the d components of the descriptor that exchange equal atoms.
     """
 
     what: ClassVar[str]
@@ -107,9 +111,12 @@ def with_choices(config: TermConfig, planned: list[Planned], counts: Sequence[np
 
     Parameters
     ----------
-    counts : (n_structures,) candidates of each kernel in each structure; not used with sparse_method = "file"
-    valid : (n_kernels,) how many of them count, for sparse_method = "index_file"
-    limit : of the instances to choose from
+    counts : sequence of ndarray, shape (n_structures,)
+        Candidates of each kernel in each structure; not used with sparse_method = "file".
+    valid : ndarray, shape (n_kernels,), or None
+        How many of them count, for sparse_method = "index_file".
+    limit : int
+        Of the instances to choose from.
     """
     number = planned[0].position[0]
     if config.sparse_file is not None:

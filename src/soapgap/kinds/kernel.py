@@ -40,15 +40,24 @@ class Context:
 
     Attributes
     ----------
-    config : of the whole fit
-    species : chemical symbols of the model
-    structures : the training data
-    say : for messages
-    shortest : shortest training distance (Angstrom) of the pairs of species that occur within the cutoff
-    folder : what paths of `sparse_file` are relative to
-    thetas : `Plan.thetas` of the fit that these data are added to, where `theta_fac` is not that of these data
-    pool_bytes : memory for the environments that sparse points are chosen from, or for what stands for them
-    threads : for the choice
+    config : FitConfig
+        Of the whole fit.
+    species : list of str
+        Chemical symbols of the model.
+    structures : sequence of Structure
+        The training data.
+    say : Reporter
+        For messages.
+    shortest : mapping of tuple of str to float
+        Shortest training distance (Angstrom) of the pairs of species that occur within the cutoff.
+    folder : Path
+        What paths of `sparse_file` are relative to.
+    thetas : mapping of str to list of float
+        `Plan.thetas` of the fit that these data are added to, where `theta_fac` is not that of these data.
+    pool_bytes : int
+        Memory for the environments that sparse points are chosen from, or for what stands for them.
+    threads : int
+        For the choice.
     """
 
     config: FitConfig
@@ -68,11 +77,16 @@ class Kernel(ABC):
 
     Attributes
     ----------
-    name : for messages, such as "soap (Si)"
-    symbols : the species that it is for, that of the centre first, if it has one
-    sparse_points : one in each row, (n_sparse, ...)
-    origins : structure and atom in the training data of every sparse point, (n_sparse, 2), -1 where there is none
-    index : of its first term among those of the evaluator that makes rows (`rows_evaluator`)
+    name : str
+        For messages, such as "soap (Si)".
+    symbols : tuple of str
+        The species that it is for, that of the centre first, if it has one.
+    sparse_points : ndarray, shape (n_sparse, ...)
+        One in each row.
+    origins : ndarray or None
+        Structure and atom in the training data of every sparse point, (n_sparse, 2), -1 where there is none.
+    index : int
+        Of its first term among those of the evaluator that makes rows (`rows_evaluator`).
     """
 
     origins: np.ndarray | None = field(default=None, kw_only=True)
@@ -99,14 +113,18 @@ class Kernel(ABC):
 
         Parameters
         ----------
-        evaluator : `rows_evaluator` of all kernels, used by this call alone; its `species` say what `neighbours` means
-        neighbours : full neighbour list of the structure, at least up to the cutoff
+        evaluator : Evaluator
+            `rows_evaluator` of all kernels, used by this call alone; its `species` say what `neighbours` means.
+        neighbours : NeighbourArrays
+            Full neighbour list of the structure, at least up to the cutoff.
 
         Returns
         -------
-        energy_row : (n_sparse,)
-        gradient_rows : (3 n_atoms, n_sparse) derivatives by positions, or None
-        strain_rows : (6, n_sparse) derivatives by strain in the order xx yy zz yz xz xy, or None
+        energy_row : ndarray, shape (n_sparse,)
+        gradient_rows : ndarray, shape (3 n_atoms, n_sparse), or None
+            Derivatives by positions.
+        strain_rows : ndarray, shape (6, n_sparse), or None
+            Derivatives by strain in the order xx yy zz yz xz xy.
         """
 
     def local_rows(self, evaluator, neighbours: NeighbourArrays) -> np.ndarray:
@@ -119,7 +137,8 @@ class Kernel(ABC):
 
         Parameters
         ----------
-        weights : (n_sparse,) alpha_s (1/eV)
+        weights : ndarray, shape (n_sparse,)
+            alpha_s (1/eV).
         """
 
     def row_terms(self, exact: bool) -> list[Term]:
@@ -127,7 +146,8 @@ class Kernel(ABC):
 
         Parameters
         ----------
-        exact : with every feature, also those that vanish in all sparse points
+        exact : bool
+            With every feature, also those that vanish in all sparse points.
         """
         return []
 
@@ -175,11 +195,16 @@ class Quota:
 
     Attributes
     ----------
-    config_type : of the structures; None: all
-    counts : (n_structures,) instances in each structure, 0 in those that do not count
-    n_sparse : number of points, None: all
-    kept : among how many instances they are chosen
-    seeds : what tells this draw from others
+    config_type : str or None
+        Of the structures; None: all.
+    counts : ndarray, shape (n_structures,)
+        Instances in each structure, 0 in those that do not count.
+    n_sparse : int or None
+        Number of points, None: all.
+    kept : int
+        Among how many instances they are chosen.
+    seeds : tuple of int
+        What tells this draw from others.
     """
 
     config_type: str | None
@@ -201,12 +226,18 @@ class Planned:
 
     Attributes
     ----------
-    kernel : without its sparse points
-    position : term and kernel, for the draw
-    method : `sparse_method`
-    quotas : how many points to take from which structures
-    given : the sparse points, if they are known before the data are looked through
-    indices : numbers of the instances in the data that an index file names
+    kernel : Kernel
+        Without its sparse points.
+    position : tuple of int
+        Term and kernel, for the draw.
+    method : str
+        `sparse_method`.
+    quotas : tuple of Quota
+        How many points to take from which structures.
+    given : ndarray or None
+        The sparse points, if they are known before the data are looked through.
+    indices : ndarray or None
+        Numbers of the instances in the data that an index file names.
     """
 
     kernel: Kernel
@@ -236,8 +267,10 @@ def plan(config: TermConfig, number: int, context: Context) -> list[Planned]:
 
     Parameters
     ----------
-    config : the term's table
-    number : its place in the configuration
+    config : TermConfig
+        The term's table.
+    number : int
+        Its place in the configuration.
 
     Raises
     ------

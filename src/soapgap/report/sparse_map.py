@@ -40,14 +40,22 @@ class SparseMap:
 
     Attributes
     ----------
-    name : of the kernel
-    coordinates : (n, 2) of the environments
-    points : (n_sparse, 2) of the sparse points
-    structures, atoms : (n,) where the environments are in the data
-    config_types : (n,) of their structures
-    selected : (n,) the environment is a sparse point
-    total : number of environments of which these were drawn
-    variance : (2,) fraction of the variance (of the trace of K') along each axis
+    name : str
+        Of the kernel.
+    coordinates : ndarray, shape (n, 2)
+        Of the environments.
+    points : ndarray, shape (n_sparse, 2)
+        Of the sparse points.
+    structures, atoms : ndarray, shape (n,)
+        Where the environments are in the data.
+    config_types : ndarray, shape (n,)
+        Of their structures.
+    selected : ndarray, shape (n,)
+        The environment is a sparse point.
+    total : int
+        Number of environments of which these were drawn.
+    variance : ndarray, shape (2,)
+        Fraction of the variance (of the trace of K') along each axis.
     """
 
     name: str
@@ -67,13 +75,20 @@ def sparse_map(kernels: Sequence[Kernel], structures: Sequence[Structure], speci
 
     Parameters
     ----------
-    kernels : of a fit, or of a model; others than SOAP kernels are passed over
-    structures : the training data, or others
-    species : chemical symbols of the model
-    cutoff : the largest of the model (Angstrom)
-    most : environments on a map, drawn at random if there are more; those that are sparse points are added
-    seed : of the draw
-    say : for progress
+    kernels : sequence of Kernel
+        Of a fit, or of a model; kernels other than SOAP are skipped.
+    structures : sequence of Structure
+        The training data, or others.
+    species : list of str
+        Chemical symbols of the model.
+    cutoff : float
+        The largest of the model (Angstrom).
+    most : int
+        Environments on a map, drawn at random if there are more; those that are sparse points are added.
+    seed : int
+        Of the draw.
+    say : Reporter, optional
+        For progress.
 
     Returns
     -------
@@ -204,7 +219,8 @@ def write_chemiscope(path: Path, one: SparseMap, structures: Sequence[Structure]
 
     Parameters
     ----------
-    structures : those of the map
+    structures : sequence of Structure
+        Those of the map.
 
     Raises
     ------

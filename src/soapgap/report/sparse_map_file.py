@@ -26,12 +26,15 @@ def write_maps(model: Path, data: Sequence[Path], output: Path, *, most: int = 2
 
     Parameters
     ----------
-    output : ends in .png or .json; with several kernels `map.json` becomes `map-1-O.json`, `map-2-Si.json`
-    most, seed : see `sparse_map`
+    output : Path
+        Ends in .png or .json; with several kernels `map.json` becomes `map-1-O.json`, `map-2-Si.json`.
+    most, seed : int
+        See `sparse_map`.
 
     Returns
     -------
-    paths : the files that were written
+    paths : list of Path
+        The files that were written.
 
     Raises
     ------

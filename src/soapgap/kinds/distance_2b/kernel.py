@@ -32,12 +32,18 @@ class PairKernel(FewBodyKernel):
 
     Attributes
     ----------
-    symbols : the two chemical symbols
-    cutoff, cutoff_transition_width, theta : Angstrom
-    delta : eV, prior standard deviation of one (ordered) pair
-    sparse : (n_sparse,) distances X_s (Angstrom)
-    cutoff_function : shape of f_c, see `soapgap.radial.cutoff.cutoff_function`
-    cutoffs : (n_sparse,) F_s; None: all 1
+    symbols : tuple of str
+        The two chemical symbols.
+    cutoff, cutoff_transition_width, theta : float
+        Angstrom.
+    delta : float
+        eV, prior standard deviation of one (ordered) pair.
+    sparse : ndarray, shape (n_sparse,)
+        Distances X_s (Angstrom).
+    cutoff_function : str
+        Shape of f_c, see `soapgap.radial.cutoff.cutoff_function`.
+    cutoffs : ndarray, shape (n_sparse,), or None
+        F_s; None: all 1.
     """
 
     what: ClassVar[str] = "pairs"

@@ -23,7 +23,8 @@ def soap_points(path: Path, term: SoapTerm) -> np.ndarray:
 
     Parameters
     ----------
-    term : the kernel's term without points
+    term : SoapTerm
+        The kernel's term without points.
 
     Raises
     ------

@@ -48,13 +48,20 @@ class Environments:
 
     Attributes
     ----------
-    structures : of the training data
-    numbers : indices of those that count, ascending
-    centre : chemical symbol
-    features : of a structure, as a function of an evaluator and the structure, (n_centres, n_features)
-    evaluators : one per thread
-    n_features : d
-    say : for progress
+    structures : sequence of Structure
+        Of the training data.
+    numbers : ndarray
+        Indices of those that count, ascending.
+    centre : str
+        Chemical symbol.
+    features : callable
+        Of a structure, as a function of an evaluator and the structure, (n_centres, n_features).
+    evaluators : sequence
+        One per thread.
+    n_features : int
+        d.
+    say : Reporter
+        For progress.
     """
 
     structures: Sequence[Structure]
@@ -115,12 +122,17 @@ class Choice:
 
     Attributes
     ----------
-    n_sparse : number of points, at most that of the environments
-    method : as `sparse_method`
-    zeta : exponent of the kernel
+    n_sparse : int
+        Number of points, at most that of the environments.
+    method : str
+        As `sparse_method`.
+    zeta : float
+        Exponent of the kernel.
     seed : sequence of seeds
-    n_bytes : memory for features, projections or the factor of "cholesky"
-    where, of : for messages, such as "terms[0]" and "environments of Si"
+    n_bytes : int
+        Memory for features, projections or the factor of "cholesky".
+    where, of : str
+        For messages, such as "terms[0]" and "environments of Si".
     """
 
     n_sparse: int
@@ -147,8 +159,10 @@ def choose(them: Environments, what: Choice, say: Reporter) -> tuple[np.ndarray,
 
     Returns
     -------
-    points : (n, d), n <= n_sparse, no two of them equal
-    origins : (n, 2) structure and atom of each
+    points : ndarray, shape (n, d)
+        n <= n_sparse, no two of them equal.
+    origins : ndarray, shape (n, 2)
+        Structure and atom of each.
     """
     kept = n_kept(len(them), them.n_features, what.n_sparse, what.method, what.n_bytes)
     if kept < len(them) and fits_twice(them.n_features, what.method, what.n_bytes):

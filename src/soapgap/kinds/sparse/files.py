@@ -21,11 +21,16 @@ def files_of(number: int, sparse_file: str | dict[str, str], names: Sequence[str
 
     Parameters
     ----------
-    number : place of the term in the configuration
-    sparse_file : one path for all, or paths by name of the kernel
-    names : of the kernels: "Si", "O-Si", "Si-O-O"
-    folder : what relative paths are relative to
-    same : whether a name in `sparse_file` means a kernel
+    number : int
+        Place of the term in the configuration.
+    sparse_file : str or dict of str to str
+        One path for all, or paths by name of the kernel.
+    names : sequence of str
+        Of the kernels: "Si", "O-Si", "Si-O-O".
+    folder : Path
+        What relative paths are relative to.
+    same : callable
+        Whether a name in `sparse_file` means a kernel.
 
     Raises
     ------
@@ -81,7 +86,8 @@ def read_points(path: Path, n_components: int, what: str) -> np.ndarray:
 
     Parameters
     ----------
-    what : the kernel, for the message
+    what : str
+        The kernel, for the message.
     """
     found = read_numbers(path)
     if len(found) % (n_components + 1):
@@ -95,7 +101,8 @@ def read_indices(path: Path, total: int, what: str) -> np.ndarray:
 
     Parameters
     ----------
-    total : how many there are
+    total : int
+        How many there are.
     """
     found = read_numbers(path)
     if (found != np.rint(found)).any() or found.min() < 1 or found.max() > total:

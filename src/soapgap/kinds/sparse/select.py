@@ -21,7 +21,7 @@ def unique_rows(features: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    features : (n, d)
+    features : ndarray, shape (n, d)
     """
     n, d = features.shape
     direction = np.random.default_rng(20130503).standard_normal(d)
@@ -52,16 +52,22 @@ def select(features: np.ndarray, n_sparse: int, method: str, seed, covariance: C
 
     Parameters
     ----------
-    features : (n, d), unit norm for normalised terms, duplicates removed
-    n_sparse : how many; all rows if there are not more
+    features : ndarray, shape (n, d)
+        Unit norm for normalised terms, duplicates removed.
+    n_sparse : int
+        How many; all rows if there are not more.
     method : "cur", "fps", "random", "leverage", "cholesky", or "uniform" (for features of few components); "all": all
-    seed : seed or sequence of seeds of `numpy.random.default_rng`
-    covariance : the kernel on rows of the features, for "cholesky"
-    n_bytes : memory that "cholesky" may use
+    seed : int or sequence of int
+        Seed or sequence of seeds of `numpy.random.default_rng`.
+    covariance : Covariance, optional
+        The kernel on rows of the features, for "cholesky".
+    n_bytes : int
+        Memory that "cholesky" may use.
 
     Returns
     -------
-    indices : ascending; fewer than n_sparse if "cholesky" finds no more that differ
+    indices : ndarray
+        Ascending; fewer than n_sparse if "cholesky" finds no more that differ.
     """
     n = len(features)
     if method == "all" or n_sparse >= n:
@@ -92,13 +98,16 @@ def farthest_points(features: np.ndarray, n_points: int, first: int) -> np.ndarr
 
     Parameters
     ----------
-    features : (n, d)
-    n_points : number of points, at most n
-    first : index of the first point
+    features : ndarray, shape (n, d)
+    n_points : int
+        Number of points, at most n.
+    first : int
+        Index of the first point.
 
     Returns
     -------
-    indices : in the order of their choice
+    indices : ndarray
+        In the order of their choice.
     """
     norms = np.einsum("ij,ij->i", features, features)
     chosen = np.empty(n_points, np.int64)
@@ -123,12 +132,13 @@ def leverage_scores(features: np.ndarray, rank: int | None = None) -> np.ndarray
 
     Parameters
     ----------
-    features : (n, d)
-    rank : k; by default half the number of singular values above 1e-7 of the largest, as GAP takes half of them
+    features : ndarray, shape (n, d)
+    rank : int, optional
+        k; by default half the number of singular values above 1e-7 of the largest, as GAP takes half of them.
 
     Returns
     -------
-    scores : (n,)
+    scores : ndarray, shape (n,)
     """
     scores = row_norms(features, leverage_basis(features.T @ features, rank))
     return scores / scores.sum()
@@ -151,7 +161,8 @@ def ridge_basis(gram: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    gram : X^T X, (d, d)
+    gram : ndarray, shape (d, d)
+        X^T X.
     """
     eigenvalues, vectors = _descending(gram)
     k = half_rank(eigenvalues)
@@ -165,9 +176,12 @@ def principal_basis(gram: np.ndarray, most: int, tight: float, loose: float) -> 
 
     Parameters
     ----------
-    gram : X^T X, (d, d)
-    most : r should be at most this
-    tight, loose : that fraction is at most `tight` if `most` allows it, and at most `loose` whatever r that takes
+    gram : ndarray, shape (d, d)
+        X^T X.
+    most : int
+        r should be at most this.
+    tight, loose : float
+        That fraction is at most `tight` if `most` allows it, and at most `loose` whatever r that takes.
     """
     eigenvalues, vectors = _descending(gram)
     beyond = np.append(np.cumsum(np.maximum(eigenvalues[::-1], 0.0))[::-1], 0.0)  # of this one and all smaller ones
@@ -222,12 +236,15 @@ def grid_sample(features: np.ndarray, n_points: int, rng: np.random.Generator) -
 
     Parameters
     ----------
-    features : (n, d), d small
-    n_points : number of points, at most n
+    features : ndarray, shape (n, d)
+        d small.
+    n_points : int
+        Number of points, at most n.
 
     Returns
     -------
-    indices : in the order of their choice
+    indices : ndarray
+        In the order of their choice.
     """
     n, d = features.shape
     side = next(m for m in range(1, n_points + 1) if m**d >= n_points)

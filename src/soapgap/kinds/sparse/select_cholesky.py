@@ -26,8 +26,10 @@ class Covariance:
 
     Attributes
     ----------
-    between : k(x_i, y_j), (len(x), len(y)), of two arrays of rows
-    own : k(x_i, x_i), (len(x),)
+    between : callable
+        k(x_i, y_j), (len(x), len(y)), of two arrays of rows.
+    own : callable
+        k(x_i, x_i), (len(x),).
     """
 
     between: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -56,13 +58,16 @@ def pivots(rows: np.ndarray, n_points: int, covariance: Covariance, n_bytes: int
 
     Parameters
     ----------
-    rows : (n, d)
-    n_points : how many to take, at most n
-    n_bytes : memory for the factor of the candidates and, if not all rows are, for a copy of theirs
+    rows : ndarray, shape (n, d)
+    n_points : int
+        How many to take, at most n.
+    n_bytes : int
+        Memory for the factor of the candidates and, if not all rows are, for a copy of theirs.
 
     Returns
     -------
-    indices : n_points of them, or fewer if all v_i have fallen below 1e-13 of the largest variance
+    indices : ndarray
+        n_points of them, or fewer if all v_i have fallen below 1e-13 of the largest variance.
     """
     bounds = covariance.own(rows)
     chosen = _Chosen(rows, covariance, bounds.copy(), n_points)

@@ -46,8 +46,10 @@ def quotas(number: int, term: TermConfig, counts: np.ndarray, limit: int, contex
 
     Parameters
     ----------
-    counts : (n_structures,) instances in each structure
-    limit : of the instances to choose from
+    counts : ndarray, shape (n_structures,)
+        Instances in each structure.
+    limit : int
+        Of the instances to choose from.
     """
     found = []
     for place, (kind, mask) in enumerate(config_types(number, term, context).items()):

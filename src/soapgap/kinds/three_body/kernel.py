@@ -37,11 +37,16 @@ class TripletKernel(FewBodyKernel):
 
     Attributes
     ----------
-    kind : which triplets, their descriptors and weights
-    theta : (3,) length scales in the units of x; those of distances that equal atoms exchange are equal
-    delta : eV, prior standard deviation of one triplet
-    points : (n_sparse, 3) X_s
-    cutoffs : (n_sparse,) F_s
+    kind : TripletKind
+        Which triplets, their descriptors and weights.
+    theta : ndarray, shape (3,)
+        Length scales in the units of x; those of distances that equal atoms exchange are equal.
+    delta : float
+        eV, prior standard deviation of one triplet.
+    points : ndarray, shape (n_sparse, 3)
+        X_s.
+    cutoffs : ndarray, shape (n_sparse,)
+        F_s.
     """
 
     what: ClassVar[str] = "triplets"

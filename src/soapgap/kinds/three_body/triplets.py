@@ -36,10 +36,14 @@ class View:
 
     Attributes
     ----------
-    centre : chemical symbol
-    neighbours : of the first and the second neighbour
-    columns : for distance_3b, x[columns] = (r_1, r_2, r_12) as seen from this centre
-    permutations : (n_permutations, 3), of the components in the order of `columns`
+    centre : str
+        Chemical symbol.
+    neighbours : tuple of str
+        Of the first and the second neighbour.
+    columns : ndarray
+        For distance_3b, x[columns] = (r_1, r_2, r_12) as seen from this centre.
+    permutations : ndarray, shape (n_permutations, 3)
+        Of the components in the order of `columns`.
     """
 
     centre: str
@@ -54,9 +58,12 @@ class TripletKind:
 
     Attributes
     ----------
-    angle : angle_3b, otherwise distance_3b
-    species : centre and neighbours (angle_3b), or the three species in the order that x has them (distance_3b)
-    cutoff, cutoff_transition_width : Angstrom
+    angle : bool
+        angle_3b, otherwise distance_3b.
+    species : tuple of str
+        Centre and neighbours (angle_3b), or the three species in the order that x has them (distance_3b).
+    cutoff, cutoff_transition_width : float
+        Angstrom.
     """
 
     angle: bool
@@ -112,9 +119,12 @@ class TripletKind:
 
         Yields
         ------
-        points : (n, 4) the weight f and the descriptor x
-        valid : (n,) False for the other appearances of three atoms
-        centres : (n,) the atoms that they are seen from
+        points : ndarray, shape (n, 4)
+            The weight f and the descriptor x.
+        valid : ndarray, shape (n,)
+            False for the other appearances of three atoms.
+        centres : ndarray, shape (n,)
+            The atoms that they are seen from.
         """
         order = self.permutations
         for view in self.views:
@@ -153,8 +163,10 @@ class Triplets:
 
     Attributes
     ----------
-    atoms : (3, n) centre, first and second neighbour (the atoms that they are images of)
-    vectors : (3, n, 3) centre to first, centre to second, first to second, Angstrom
+    atoms : ndarray, shape (3, n)
+        Centre, first and second neighbour (the atoms that they are images of).
+    vectors : ndarray, shape (3, n, 3)
+        Centre to first, centre to second, first to second, Angstrom.
     """
 
     atoms: np.ndarray
