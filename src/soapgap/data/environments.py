@@ -57,7 +57,7 @@ def with_lists(data: Dataset, cutoff: float, species: Sequence[str], n_bytes: in
     species : sequence of str
         Chemical symbols in the model's order.
     n_bytes : int
-        What all lists may take together; those that do not fit are made anew whenever they are wanted.
+        What all lists may take together; those that do not fit are made again whenever they are needed.
 
     Returns
     -------

@@ -159,7 +159,7 @@ def _notes(names: dict[str, str], section: dict[str, Any], found: Survey) -> lis
 
 
 def _check_names(values: Values, prefix: str, found: Survey) -> None:
-    """Noise keys and masks have fixed names in the data; other names must not be passed over."""
+    """Noise keys and masks have fixed names in the data; other names must not be ignored."""
     sigma = prefix + values["kernel_regularisation_parameter_name"]
     quantities = ("energy", "force", "virial", "hessian", "local_property", "force_atom", "force_component", "virial_component")
     pairs = [(f"{q}_{sigma}", f"{q}_sigma", "kernel_regularisation_parameter_name") for q in quantities]

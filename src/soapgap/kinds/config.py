@@ -112,7 +112,7 @@ class TermConfig(Section):
                         f'sparse_file has no effect with sparse_method = "{method}"; expected "file" or "index_file"')
 
     def with_known_points(self) -> TermConfig:
-        """The same term of a fit whose sparse points are known, so that how they were chosen is of no account."""
+        """The same term of a fit whose sparse points are known, so that how they were chosen does not matter."""
         return self.model_copy(update={"config_type_n_sparse": None, "sparse_file": None, "n_sparse": 1,
                                        "sparse_method": "random"})
 

@@ -53,7 +53,7 @@ def pivots(rows: np.ndarray, n_points: int, covariance: Covariance, n_bytes: int
 
     The factor is held for as many candidates as `n_bytes` allow, those with the largest v_i. An old v_i is an upper bound
     of the present one, because v_i only falls; so as long as the best candidate is not below the bounds of all other rows
-    it is the best of all, and else the bounds above it are made anew. The points are therefore those of the whole matrix.
+    it is the best of all, and else the bounds above it are made again. The points are therefore those of the whole matrix.
     Ties (to rounding) go to the smaller index: the first point is the first row if all have the same variance.
 
     Parameters
