@@ -7,33 +7,26 @@ from typing import Any
 
 from soapgap.errors import InputError
 from soapgap.gap_fit.options import SPARSE_METHODS
+from soapgap.gap_fit.shapes import SHAPES
 from soapgap.gap_fit.words import Values
 from soapgap.quip.strings import integer, reals
-
-#: gap_fit's names of the ways to choose sparse points, and ours.
-METHODS = {
-    "soap": {"random": "random", "cur_points": "cur", "covariance": "cholesky", "file": "file", "index_file": "index_file",
-             "none": "all"},
-    "pair": {"random": "random", "uniform": "uniform", "file": "file", "none": "all"},
-    "triplet": {"random": "random", "uniform": "uniform", "covariance": "cholesky", "file": "file", "none": "all"},
-}
 
 
 def length_scale(values: Values, table: dict[str, Any]) -> None:
     """Add `theta`, `theta_fac` or `zeta` to our term."""
-    names = ("theta_uniform", "theta_fac", "theta_file", "zeta")
-    given = [name for name in names if name in values]
-    allowed = ("zeta",) if table["kind"] == "soap" else names[:3]
-    if len(given) != 1 or given[0] not in allowed:
-        raise InputError(f"{values.where}got {' and '.join(given) or 'no length scale'}, expected one of {', '.join(allowed)}")
+    shape = SHAPES[table["kind"]]
+    given = [name for name in ("theta_uniform", "theta_fac", "theta_file", "zeta") if name in values]
+    if len(given) != 1 or given[0] not in shape.scales:
+        raise InputError(f"{values.where}got {' and '.join(given) or 'no length scale'}, expected one of "
+                         f"{', '.join(shape.scales)}")
     if given[0] == "zeta":
         table["zeta"] = values["zeta"]
         return
     numbers = _read_numbers(values["theta_file"], values.where) if given[0] == "theta_file" else values[given[0]]
     numbers = (numbers,) if isinstance(numbers, float) else tuple(numbers)
-    n_components = 1 if table["kind"] == "distance_2b" else 3
-    if len(numbers) not in (1, n_components) or (given[0] == "theta_file" and len(numbers) != n_components):
-        raise InputError(f"{values.where}{given[0]} has {len(numbers)} numbers, expected {n_components}")
+    n = shape.n_components
+    if len(numbers) not in (1, n) or (given[0] == "theta_file" and len(numbers) != n):
+        raise InputError(f"{values.where}{given[0]} has {len(numbers)} numbers, expected {n}")
     key = "theta_fac" if given[0] == "theta_fac" else "theta"
     table[key] = numbers[0] if len(numbers) == 1 else list(numbers)
 
@@ -49,13 +42,13 @@ def _text(name: str, where: str) -> str:
         raise InputError(f"{where}cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def sparse_points(values: Values, table: dict[str, Any], shape: str,
-                  n_species: int) -> tuple[int | dict[str, int] | None, str | None]:
+def sparse_points(values: Values, table: dict[str, Any], n_species: int) -> tuple[int | dict[str, int] | None, str | None]:
     """The number of sparse points (by config type, if a table) and their file; the method goes into our term.
 
     Parameters
     ----------
-    shape : "soap", "pair" or "triplet"
+    table : dict of str to object
+        Our term.
     n_species : int
         Of the data.
 
@@ -68,10 +61,11 @@ def sparse_points(values: Values, table: dict[str, Any], shape: str,
     if method not in SPARSE_METHODS:
         raise InputError(f"{values.where}sparse_method={method}: gap_fit has no such method; expected one of "
                          f"{', '.join(SPARSE_METHODS)}")
-    if method not in METHODS[shape]:
+    methods = SHAPES[table["kind"]].methods
+    if method not in methods:
         raise InputError(f"{values.where}sparse_method={method} is not available for {table['kind']}; expected one of "
-                         f"{', '.join(METHODS[shape])}")
-    table["sparse_method"] = METHODS[shape][method]
+                         f"{', '.join(methods)}")
+    table["sparse_method"] = methods[method]
     file, n_sparse = values["sparse_file"], values["n_sparse"]
     of_types = _of_types(values) if "config_type_n_sparse" in values else None
     if n_sparse is not None and of_types is not None:
@@ -84,7 +78,7 @@ def sparse_points(values: Values, table: dict[str, Any], shape: str,
                              "add_species=F and one string with its file for each")
         if method == "file" and values["print_sparse_index"]:
             raise InputError(f"{values.where}print_sparse_index: points from a file have no number in the data; leave it out")
-        _check_number(values, file, n_sparse, _n_numbers(table, shape, n_species) if method == "file" else 1)
+        _check_number(values, file, n_sparse, _n_numbers(table, n_species) if method == "file" else 1)
         return None, file
     if file is not None:
         raise InputError(f"{values.where}sparse_file has no effect with sparse_method={method}; expected file or index_file")
@@ -93,10 +87,10 @@ def sparse_points(values: Values, table: dict[str, Any], shape: str,
     return None if method == "none" else of_types or n_sparse, None
 
 
-def _n_numbers(table: dict[str, Any], shape: str, n_species: int) -> int:
+def _n_numbers(table: dict[str, Any], n_species: int) -> int:
     """How many numbers a file has for each sparse point: its weight and its descriptor."""
-    if shape != "soap":
-        return 2 if shape == "pair" else 4
+    if "n_max" not in table:
+        return 1 + SHAPES[table["kind"]].n_components
     n = n_species * table["n_max"]
     return 2 + (table["l_max"] + 1) * n * (n + 1) // 2
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import combinations_with_replacement
+from collections.abc import Sequence
 from typing import Any
 
 from ase.data import atomic_numbers, chemical_symbols
 
 from soapgap.errors import InputError
+from soapgap.gap_fit.shapes import SHAPES, Species
 from soapgap.gap_fit.words import Values
-
-Species = tuple[str, ...]
 
 
 def choices(values: Values, table: dict[str, Any], species: Sequence[str]) -> list[Species]:
@@ -29,46 +27,28 @@ def choices(values: Values, table: dict[str, Any], species: Sequence[str]) -> li
     InputError
         It names elements that the data do not have, or not those that a term of ours has.
     """
-    kind = table["kind"]
+    shape = SHAPES[table["kind"]]
     named = [name for name in ("Z", "Z_center", "Z1", "Z2", "n_species", "species_Z") if name in values.texts]
     if values["add_species"]:
         if named:
             raise InputError(f"{values.where}{', '.join(named)} beside add_species=T (the default), which adds them: give "
                              "add_species=F, or leave them out")
-        return all_choices(kind, species)
-    if kind == "soap":
+        return shape.choices(species)
+    if "species_Z" in values.known.names:
         _check_channels(values, species)
-        found = _named(values, "Z", 1, species)
-    elif kind == "angle_3b":
-        centre, *others = (_element(values[name], values, species) for name in ("Z_center", "Z1", "Z2"))
-        found = (centre, *_sorted(others))
-    elif "Z1" in values.known.names:
-        found = _sorted(_element(values[name], values, species) for name in ("Z1", "Z2"))
-    else:
-        found = _sorted(_named(values, "Z", values["order"], species))
-    if kind in ("angle_3b", "distance_3b"):
+    apart = [name for name in ("Z_center", "Z1", "Z2") if name in values.known.names]  # else all of them in Z
+    numbers = [values[name] for name in apart] or _numbers(values, "Z", shape.n_species)
+    found = shape.ordered([_element(int(number), values, species) for number in numbers])
+    if shape.n_species == 3:
         table["species"] = list(found)
-    return [tuple(found)]
+    return [found]
 
 
-def all_choices(kind: str, species: Sequence[str]) -> list[Species]:
-    """All choices of centres, pairs or triplets of these species, in gap_fit's order."""
-    if kind == "soap":
-        return [(symbol,) for symbol in species]
-    if kind == "angle_3b":
-        return [(centre, *_sorted(pair)) for centre in species for pair in combinations_with_replacement(species, 2)]
-    return [_sorted(group) for group in combinations_with_replacement(species, 2 if kind == "distance_2b" else 3)]
-
-
-def _sorted(symbols: Iterable[str]) -> Species:
-    return tuple(sorted(symbols, key=atomic_numbers.__getitem__))
-
-
-def _named(values: Values, name: str, n: int, species: Sequence[str]) -> list[str]:
+def _numbers(values: Values, name: str, n: int) -> Sequence[float]:
     numbers = values[name] if name in values else (0,) * n
     if len(numbers) != n:
         raise InputError(f"{values.where}{name} names {len(numbers)} elements, expected {n}")
-    return [_element(int(number), values, species) for number in numbers]
+    return numbers
 
 
 def _element(number: int, values: Values, species: Sequence[str]) -> str:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soapgap.errors import InputError
+from soapgap.gap_fit.shapes import SHAPES, Species
 from soapgap.gap_fit.sparse import length_scale, sparse_points
-from soapgap.gap_fit.species import Species, all_choices, choices
+from soapgap.gap_fit.species import choices
 from soapgap.gap_fit.words import DescriptorString, Values
 
 FIRST_VERSION = {"soap": 1426512068, "distance_Nb": 1596837814}
@@ -110,11 +111,11 @@ def _translate(string: DescriptorString, species: Sequence[str], notes: list[str
                          "not fitted here; leave it out")
     table: dict[str, Any] = {"kind": kind, "delta": values["delta"], "cutoff": values["cutoff"],
                              "cutoff_transition_width": values["cutoff_transition_width"]}
-    shape = _SHAPES[kind](values, table, species)
+    _CHECKS[kind](values, table, species)
     length_scale(values, table)
-    n_sparse, file = sparse_points(values, table, shape, len(species))
+    n_sparse, file = sparse_points(values, table, len(species))
     chosen = choices(values, table, species)
-    if values["print_sparse_index"] and shape != "soap":
+    if values["print_sparse_index"] and kind != "soap":
         raise InputError(f"{values.where}print_sparse_index: pairs and triplets are not numbered as in gap_fit's neighbour "
                          "list, so their numbers would mean nothing; leave it out")
     return _String(table, tuple(chosen), n_sparse, file, values["print_sparse_index"], values.where, values["add_species"])
@@ -129,7 +130,7 @@ def _require(values: Values, *names: str) -> None:
 # ---- what a term is of
 
 
-def _soap(values: Values, table: dict[str, Any], species: Sequence[str]) -> str:
+def _soap(values: Values, table: dict[str, Any], species: Sequence[str]) -> None:
     _require(values, "n_max", "l_max", "atom_sigma")
     table |= {name: values[name] for name in ("n_max", "l_max", "atom_sigma", "central_weight")}
     table["radial_basis"] = "equispaced"
@@ -139,41 +140,29 @@ def _soap(values: Values, table: dict[str, Any], species: Sequence[str]) -> str:
     if values["covariance_type"].lower() != "dot_product":
         raise InputError(f"{values.where}covariance_type={values['covariance_type']}: soap kernels are fitted with dot_product "
                          "only")
-    return "soap"
 
 
-def _pair(values: Values, table: dict[str, Any], species: Sequence[str]) -> str:
-    _squared_exponential(values)
-    return "pair"
+def _few_body(values: Values, table: dict[str, Any], species: Sequence[str]) -> None:
+    if values["covariance_type"].lower() not in ("ard_se", "gaussian"):
+        raise InputError(f"{values.where}covariance_type={values['covariance_type']} is not fitted here, only ard_se")
 
 
-def _angle(values: Values, table: dict[str, Any], species: Sequence[str]) -> str:
-    _squared_exponential(values)
-    return "triplet"
-
-
-def _cluster(values: Values, table: dict[str, Any], species: Sequence[str]) -> str:
+def _cluster(values: Values, table: dict[str, Any], species: Sequence[str]) -> None:
     _require(values, "order")
-    _squared_exponential(values)
+    _few_body(values, table, species)
     if values["order"] == 2:
         if not values["compact_clusters"]:
             raise InputError(f"{values.where}order=2 with compact_clusters=F counts a pair once; here, as in distance_2b, it "
                              "counts twice. Give compact_clusters=T and half the delta: the same fit, but for the jitter")
         table["kind"] = "distance_2b"
-        return "pair"
+        return
     if values["compact_clusters"]:
         raise InputError(f"{values.where}order=3 with compact_clusters=T (the default since 2020) counts a triplet up to three "
                          "times and is not fitted here; give compact_clusters=F, which counts it once")
     table["kind"] = "distance_3b"
-    return "triplet"
 
 
-_SHAPES = {"soap": _soap, "distance_2b": _pair, "angle_3b": _angle, "distance_Nb": _cluster}
-
-
-def _squared_exponential(values: Values) -> None:
-    if values["covariance_type"].lower() not in ("ard_se", "gaussian"):
-        raise InputError(f"{values.where}covariance_type={values['covariance_type']} is not fitted here, only ard_se")
+_CHECKS = {"soap": _soap, "distance_2b": _few_body, "angle_3b": _few_body, "distance_Nb": _cluster}
 
 
 # ---- strings of one term together
@@ -183,19 +172,19 @@ def _merged(group: list[_String], species: Sequence[str]) -> dict[str, Any]:
     """The term of strings that differ in their species only."""
     first = group[0]
     table = dict(first.table)
-    if first.expanded or len(species) == 1 or table["kind"] in ("angle_3b", "distance_3b"):
+    if first.expanded or len(species) == 1 or "species" in table:
         _twice(group)
         return table | _numbers(first)
     named = [string.choices[0] for string in group]
     _twice(group)
-    missing = [choice for choice in all_choices(table["kind"], species) if choice not in named]
+    missing = [choice for choice in SHAPES[table["kind"]].choices(species) if choice not in named]
     if missing:
         lacking = ", ".join("-".join(choice) for choice in missing)
         raise InputError(f"{first.where}a term has kernels for all choices of elements, with the same settings, and there is "
                          f"no such string for {lacking}; add it, or use add_species=T")
     if all(string.n_sparse == first.n_sparse for string in group):
         table |= _numbers(first)
-    elif table["kind"] == "soap" and all(isinstance(string.n_sparse, int) for string in group):
+    elif SHAPES[table["kind"]].n_species == 1 and all(isinstance(string.n_sparse, int) for string in group):
         table["n_sparse"] = {string.choices[0][0]: string.n_sparse for string in group}
     else:
         raise InputError(f"{first.where}the strings of {table['kind']} for different elements must have the same "
