@@ -53,9 +53,11 @@ def _(term: TripletTerm) -> str:
     name = f"triplet ({term.centre} with {' '.join(term.neighbours)})"
     if term.grid is None:
         return f"{name}: no spline, {len(term.sparse_points) * len(term.permutations):,} kernels for each triplet of atoms"
+    line = f"{name}: {len(term.sparse_points)} points -> a spline of {' x '.join(map(str, term.grid.n_intervals))} cells"
     report = term.grid.report
-    return (f"{name}: {len(term.sparse_points)} points -> a spline of {' x '.join(map(str, term.grid.n_intervals))} cells; "
-            f"forces on probe structures change by {report['force_error']:.1e} eV/A (wanted {report['tolerance']:.0e})")
+    if "force_error" in report:
+        line += f"; forces on probe structures change by {report['force_error']:.1e} eV/A (wanted {report['tolerance']:.0e})"
+    return line
 
 
 def grid_lengths(term: TripletTerm) -> tuple[float, float, float]:
