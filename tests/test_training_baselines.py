@@ -101,10 +101,10 @@ def test_what_remains_is_the_rest(data, tmp_path):
     rest = problem(config(data, tmp_path, "toy", "toy_test", baseline={"kind": "none"}))
     assert whole.e0 == pytest.approx(rest.e0, abs=1e-12)
     for one, two in zip(whole.targets, rest.targets, strict=True):
-        if one.forces is not None:
-            assert one.energy == pytest.approx(two.energy, abs=1e-12)
-            np.testing.assert_allclose(one.forces, two.forces, rtol=0, atol=1e-11)
-            np.testing.assert_allclose(one.virial, two.virial, rtol=0, atol=1e-11)
+        if "force" in one:
+            assert one["energy"] == pytest.approx(two["energy"], abs=1e-12)
+            np.testing.assert_allclose(one["force"], two["force"], rtol=0, atol=1e-11)
+            np.testing.assert_allclose(one["virial"], two["virial"], rtol=0, atol=1e-11)
 
 
 def test_data_that_are_the_baseline_leave_nothing(tmp_path):
@@ -116,8 +116,8 @@ def test_data_that_are_the_baseline_leave_nothing(tmp_path):
     write_columns(tmp_path / "train.xyz", [both(f) for f in frames])
     write_columns(tmp_path / "test.xyz", [both(f) for f in frames])
     for target in problem(config(tmp_path, tmp_path, e0=E0)).targets:
-        assert abs(target.energy) < 1e-12
-        assert max(np.abs(target.forces).max(), np.abs(target.virial).max()) < 1e-12
+        assert abs(target["energy"]) < 1e-12
+        assert max(np.abs(target["force"]).max(), np.abs(target["virial"]).max()) < 1e-12
 
 
 def test_energies_of_atoms_and_curvatures(tmp_path):
@@ -130,7 +130,7 @@ def test_energies_of_atoms_and_curvatures(tmp_path):
     rest = problem(configuration(tmp_path, **settings) | {"baseline": {"kind": "none"}})
     for frame, structure, one, two in zip(frames, whole.train.structures, whole.targets, rest.targets, strict=True):
         part = [pair_sums(frame, CUTOFF, lennard_jones), pair_sums(frame, 5.5, dispersion)]
-        np.testing.assert_allclose(two.local_energies - one.local_energies, part[0][3] + part[1][3], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(two["local_energy"] - one["local_energy"], part[0][3] + part[1][3], rtol=0, atol=1e-12)
         for k, direction in enumerate(structure.directions):
             slopes = []
             for step in (0.01, -0.01):
@@ -138,7 +138,7 @@ def test_energies_of_atoms_and_curvatures(tmp_path):
                 moved.positions += step * direction
                 forces = pair_sums(moved, CUTOFF, lennard_jones)[1] + pair_sums(moved, 5.5, dispersion)[1]
                 slopes.append(-np.sum(forces * direction))
-            assert (two.curvatures - one.curvatures)[k] == pytest.approx((slopes[0] - slopes[1]) / 0.02, abs=1e-9)
+            assert (two["curvature"] - one["curvature"])[k] == pytest.approx((slopes[0] - slopes[1]) / 0.02, abs=1e-9)
 
 
 # ---- whole fits ----------------------------------------------------------------------------------------------------------
@@ -280,8 +280,8 @@ def test_a_file_as_baseline(earlier, tmp_path, name, e0):
         "baseline": {"kind": "none", "potentials": [{"kind": "file", "file": str(folder / name)}]}}
     found = problem(content)
     for target in found.targets:
-        assert abs(target.energy) < 1e-9
-        assert max(np.abs(target.forces).max(), np.abs(target.virial).max()) < 1e-9
+        assert abs(target["energy"]) < 1e-9
+        assert max(np.abs(target["force"]).max(), np.abs(target["virial"]).max()) < 1e-9
     assert found.e0 == pytest.approx(model.e0, abs=1e-9)
 
 

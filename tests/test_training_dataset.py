@@ -168,44 +168,45 @@ def noise_of(tmp_path, extra, header=HEADER, atoms=ATOMS, **changes):
 def test_sigma_rules(tmp_path):
     virial = 'virial="1 0 0 0 1 0 0 0 1"'
     default = noise_of(tmp_path, f"energy=1.0 {virial}")
-    assert default.energy == pytest.approx(0.1 * np.sqrt(2), rel=1e-15)
-    np.testing.assert_array_equal(default.forces, 0.2)
-    np.testing.assert_allclose(default.virial, 0.3 * np.sqrt(2), rtol=1e-15)
+    assert default["energy"] == pytest.approx(0.1 * np.sqrt(2), rel=1e-15)
+    np.testing.assert_array_equal(default["force"], 0.2)
+    np.testing.assert_allclose(default["virial"], 0.3 * np.sqrt(2), rtol=1e-15)
 
     total = noise_of(tmp_path, f"energy=1.0 {virial}", sigma_per_atom=False)
-    assert (total.energy, total.virial[5]) == (0.1, 0.3)
+    assert (total["energy"], total["virial"][5]) == (0.1, 0.3)
 
     types = {"liquid": [1.0, 2.0, 3.0], "default": [4.0, 5.0, 6.0]}
     liquid = noise_of(tmp_path, "energy=1.0 config_type=liquid", config_type_sigma=types)
-    assert liquid.energy == pytest.approx(1.0 * np.sqrt(2), rel=1e-15)
+    assert liquid["energy"] == pytest.approx(1.0 * np.sqrt(2), rel=1e-15)
     other = noise_of(tmp_path, "energy=1.0 config_type=solid", config_type_sigma=types)
-    assert other.forces[0, 0] == 5.0
+    assert other["force"][0] == 5.0
 
     own = noise_of(tmp_path, f"energy=1.0 energy_sigma=0.7 force_sigma=0.8 virial_sigma=0.9 {virial}")
-    assert (own.energy, own.forces[1, 2], own.virial[3]) == (0.7, 0.8, 0.9)
+    assert (own["energy"], own["force"][5], own["virial"][3]) == (0.7, 0.8, 0.9)
 
 
 def test_sigma_columns_and_masks(tmp_path):
     header = HEADER.replace("forces:R:3", "forces:R:3:force_atom_sigma:R:1:force_mask:L:1")
     atoms = "Si 0 0 0 0.1 0.2 0.3 0.5 F\nSi 2 1 1 nan -0.2 -0.3 0.6 T\n"
     noise = noise_of(tmp_path, "energy=1.0", header, atoms)
-    np.testing.assert_array_equal(noise.forces, [[0.5] * 3, [0.6] * 3])
-    np.testing.assert_array_equal(noise.used_forces, [[True] * 3, [False] * 3])  # true excludes
+    np.testing.assert_array_equal(noise["force"], [0.5] * 3)  # true excludes
+    noise = noise_of(tmp_path, "energy=1.0", header, atoms.replace("nan", "0").replace("T", "F"))
+    np.testing.assert_array_equal(noise["force"], [0.5] * 3 + [0.6] * 3)
 
     header = HEADER.replace("forces:R:3", "forces:R:3:force_atom_sigma:R:1:force_component_sigma:R:3")
     atoms = "Si 0 0 0 0.1 0.2 0.3 0.5 1 2 3\nSi 2 1 1 0 -0.2 -0.3 0.6 4 5 6\n"
     noise = noise_of(tmp_path, "energy=1.0", header, atoms)
-    np.testing.assert_array_equal(noise.forces, [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(noise["force"], [1, 2, 3, 4, 5, 6])
 
     nine = "1 8 9 8 2 7 9 7 3"
     noise = noise_of(tmp_path, f'energy=1.0 virial="1 0 0 0 1 0 0 0 1" virial_component_sigma="{nine}"')
-    np.testing.assert_array_equal(noise.virial, [1, 2, 3, 7, 9, 8])
+    np.testing.assert_array_equal(noise["virial"], [1, 2, 3, 7, 9, 8])
 
 
 def test_zero_sigma_needs_absent_data(tmp_path):
     with pytest.raises(InputError, match=r"frame 0 .*the virial sigma is 0, expected > 0.*data.virial_key"):
         noise_of(tmp_path, 'energy=1.0 config_type=x virial="1 0 0 0 1 0 0 0 1"', config_type_sigma={"x": [1, 1, 0]})
-    assert noise_of(tmp_path, "energy=1.0 config_type=x", config_type_sigma={"x": [1, 1, 0]}).energy > 0
+    assert noise_of(tmp_path, "energy=1.0 config_type=x", config_type_sigma={"x": [1, 1, 0]})["energy"] > 0
 
 
 def test_unused_types(tmp_path):

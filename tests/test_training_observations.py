@@ -25,12 +25,13 @@ from soapgap.config import read_config
 from soapgap.config.baseline import BaselineConfig, PairRadii
 from soapgap.data.dataset import Structure, read_dataset
 from soapgap.data.environments import neighbours_of, shortest_distances
+from soapgap.data.noise import sigmas
 from soapgap.kinds.distance_2b.kernel import PairKernel
 from soapgap.kinds.kernel import rows_evaluator
 from soapgap.kinds.soap.kernel import SoapKernel
 from soapgap.learn.baseline.baseline import baseline_terms, baseline_values
-from soapgap.learn.curvature import model_curvatures
-from soapgap.learn.design import DesignMatrix, _parts, targets
+from soapgap.learn.design import DesignMatrix, targets
+from soapgap.learn.errors import predict
 from soapgap.learn.plan import make_kernels, plan_kernels
 from soapgap.model import Model
 from soapgap.potential import Potential
@@ -117,7 +118,7 @@ def system(tmp_path_factory):
 def test_local_energies_add_up_and_are_the_model_s(system, name):
     """Rows of the atoms: their sum is the energy row, and times the weights they are what the potential calls energies."""
     atoms = structures(SPECIES, seed=3, breaks=(3.0, 4.0))[name]
-    structure = Structure(atoms, "frame", "default", None, None, None)
+    structure = Structure(atoms, "frame", "default")
     neighbours = neighbours_of(structure, 4.0, SPECIES)
     rng = np.random.default_rng(0)
     terms, energies = [], np.zeros(len(atoms))
@@ -139,14 +140,14 @@ def test_curvature_rows_are_second_differences_of_energies(system, name):
     atoms = structures(SPECIES, seed=3, breaks=(2.4, 3.0, 3.2, 4.0))[name]
     directions = np.random.default_rng(1).standard_normal((2, len(atoms), 3))
     directions /= np.linalg.norm(directions, axis=(1, 2))[:, None, None]
-    structure = Structure(atoms, "frame", "default", None, None, None, curvatures=np.zeros(2), directions=directions)
+    structure = Structure(atoms, "frame", "default", {"curvature": np.zeros(2), "directions": directions})
     design = DesignMatrix(system.kernels, SPECIES, system.config.model_copy(update={"hessian_delta": 1e-4}))
     rows = design.rows(system.evaluator, structure, targets(structure, E0))[:, :-1] * SIGMA[3]
 
     def energy(direction, size):
         moved = atoms.copy()
         moved.positions += size * direction
-        neighbours = neighbours_of(Structure(moved, "", "", None, None, None), 4.0, SPECIES)
+        neighbours = neighbours_of(Structure(moved, "", ""), 4.0, SPECIES)
         return np.concatenate([k.rows(system.evaluator, neighbours, False, False)[0] for k in system.kernels])
 
     h = 2e-3
@@ -167,7 +168,7 @@ def test_the_baseline_is_subtracted(system):
     alone = Potential(Model(SPECIES, dict.fromkeys(SPECIES, 0.0), terms))
     energies = alone.compute(found[0].atoms).energies
     assert np.abs(energies).max() > 0.1
-    np.testing.assert_allclose(plain[0].local_energies - rest[0].local_energies, energies, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(plain[0]["local_energy"] - rest[0]["local_energy"], energies, rtol=0, atol=1e-12)
     for i, e in enumerate(found[1].directions):
         h, values = 1e-3, []
         for m in (-1, 0, 1):
@@ -176,9 +177,9 @@ def test_the_baseline_is_subtracted(system):
             values.append(alone.compute(moved).energy)
         second = (values[0] - 2 * values[1] + values[2]) / h**2
         assert abs(second) > 1.0
-        assert plain[1].curvatures[i] - rest[1].curvatures[i] == pytest.approx(second, rel=1e-3)
-    np.testing.assert_array_equal(model_curvatures(alone.evaluator, found[1], 0.01),
-                                  baseline_values(terms, SPECIES, found)[1].curvatures)
+        assert plain[1]["curvature"][i] - rest[1]["curvature"][i] == pytest.approx(second, rel=1e-3)
+    np.testing.assert_array_equal(predict(alone.evaluator, found[1], 0.01)["curvature"],
+                                  baseline_values(terms, SPECIES, found)[1].known["curvature"])
 
 
 def test_rows_are_counted(system):
@@ -219,8 +220,8 @@ KINDS = ("energy", "local_energy", "force", "virial", "curvature")
 
 def kinds_of(structure):
     """What our rows of a structure are, one word each."""
-    counts = (structure.energy is not None, 0 if structure.local_energies is None else structure.used_local_energies.sum(),
-              0 if structure.forces is None else 3 * structure.used_forces.sum(), 6 * (structure.virial is not None),
+    counts = (structure.energy is not None, 0 if structure.local_energies is None else structure.used("local_energy").sum(),
+              0 if structure.forces is None else 3 * structure.used("force").sum(), 6 * (structure.virial is not None),
               0 if structure.curvatures is None else len(structure.curvatures))
     return np.repeat(KINDS, np.array(counts, int))
 
@@ -253,14 +254,13 @@ def compare_with_gap_fit(system, folder, options, bound):
     """Rows and targets of every kind agree to `bound` of the largest value of the kind and kernel, sigmas to the last bit."""
     theirs, variance = gap_fit_rows(system, folder, options)
     found = system.train.structures
-    sigma = [np.concatenate([np.broadcast_to(p.sigma, len(p)) for p in
-                             _parts(s, targets(s, E0), system.config).values()]) for s in found]
+    sigma = [np.concatenate([*sigmas(s, system.config).values()]) / np.sqrt(s.weight) for s in found]
     blocks = [system.rows(s) * v[:, None] for s, v in zip(found, sigma, strict=True)]
     kinds, ours = in_gap_fit_s_order(found, blocks)
     np.testing.assert_allclose(in_gap_fit_s_order(found, [v[:, None] for v in sigma])[1][:, 0] ** 2, variance, rtol=1e-15)
     assert ours.shape == theirs.shape
     # gap_fit's local property is any quantity, from which no e0 is taken
-    symbols = [np.array(s.symbols)[s.used_local_energies] for s in found if s.local_energies is not None]
+    symbols = [np.array(s.symbols)[s.used("local_energy")] for s in found if s.local_energies is not None]
     theirs[kinds == "local_energy", -1] -= [E0[symbol] for symbol in np.concatenate([*symbols, []])]
     column, worst = 0, 0.0
     for width in (*(kernel.n_sparse for kernel in system.kernels), 1):

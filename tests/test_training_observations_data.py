@@ -25,7 +25,7 @@ def test_weights_and_types_of_files(tmp_path):
     data = read_dataset(config.data.train, config.data, tmp_path)
     assert [s.config_type for s in data.structures] == ["own", "liquid", "own", "default"]
     assert [s.weight for s in data.structures] == [4.0, 4.0, 1.0, 1.0]
-    assert sigmas(data.structures[1], config).forces[0, 0] == 2.0
+    assert sigmas(data.structures[1], config)["force"][0] == 2.0
     assert data.n_frames == (2, 2)
     assert read_dataset(config.data.test, config.data, tmp_path).structures[1].config_type == "t"
     assert config.data.file_names == ("a.xyz", "a.xyz", "a.xyz")
@@ -114,7 +114,7 @@ def test_what_is_not_fitted_needs_no_number(tmp_path):
     config, _, _ = read_config(configuration(tmp_path, data={"energy_key": "", "forces_key": "", "hessian_key": ""}))
     (structure,) = read_dataset(config.data.train, config.data).structures
     assert (structure.n_rows, structure.total_energy, structure.curvatures) == (7, None, None)
-    assert sigmas(structure, config).curvature is None
+    assert list(sigmas(structure, config)) == ["local_energy"]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def calculator():
 
 
 def structure(atoms, energy=None, forces=None, kind="default", where="train.xyz, frame 0 (counted from 0)"):
-    return Structure(atoms, where, kind, energy, forces, None)
+    return Structure(atoms, where, kind, {name: v for name, v in (("energy", energy), ("force", forces)) if v is not None})
 
 
 def frames(model, *many):

@@ -68,7 +68,8 @@ def scaled_rows(frames, kernels):
     energies, others = [], []
     for atoms in frames:
         virial = atoms.info["virial"].reshape(3, 3)
-        structure = Structure(atoms, "frame", "default", atoms.calc.results["energy"], atoms.calc.results["forces"], virial)
+        known = {"energy": atoms.calc.results["energy"], "force": atoms.calc.results["forces"], "virial": virial}
+        structure = Structure(atoms, "frame", "default", known)
         block = design.rows(evaluator, structure, targets(structure, E0))
         energies.append(block[:1])
         others.append(block[1:-6])

@@ -19,14 +19,15 @@ from soapgap.check.findings import Places
 from soapgap.check.geometry import contacts, fingerprint, reference_cell
 from soapgap.config.data import DataConfig, DataFile
 from soapgap.data import dataset
-from soapgap.data.dataset import Structure
+from soapgap.data.observables import OBSERVABLES
+from soapgap.data.structure import Structure
 from soapgap.errors import InputError
 from soapgap.learn.baseline.e0 import is_isolated
 
 KEPT_BYTES = 128 * 2**20
 MOST_LABELS = 100  # of one name; a text with more is no label
 ISOLATED_CUTOFF = 6.0  # Angstrom
-QUANTITIES = {"energy": ("energy_key",), "forces": ("forces_key",), "virial": ("virial_key", "stress_key")}
+QUANTITIES = {o.settings[0].removesuffix("_key"): o.settings for o in OBSERVABLES.values() if o.common}
 LOOKS_LIKE = {"energy": re.compile("energ|potent|^e$|^e_?(tot|dft|0)|^etot", re.I), "forces": re.compile("forc|grad|^f$", re.I),
               "virial": re.compile("virial|stress", re.I)}
 
@@ -294,19 +295,14 @@ def read_quantities(frame: Atoms, keys: DataConfig, file: DataFile, where: str) 
         return dataset._structure(frame, keys, file, where), []
     except InputError as error:
         messages = [str(error)]
-    every = [*(setting for settings in QUANTITIES.values() for setting in settings), "local_energy_key", "hessian_key"]
-    found: dict[str, float | np.ndarray] = {}
-    for quantity, settings in QUANTITIES.items():
-        for setting in settings:
-            alone = keys.model_copy(update={other: "" for other in every if other != setting})
-            try:
-                value = getattr(dataset._structure(frame, alone, file, where), quantity)
-            except InputError as error:
-                messages.append(str(error))
-                continue
-            if value is not None:
-                found.setdefault(quantity, value)
+    every = [setting for observable in OBSERVABLES.values() for setting in observable.settings]
+    known: dict[str, float | np.ndarray] = {}
+    for setting in every:
+        alone = keys.model_copy(update={other: "" for other in every if other != setting})
+        try:
+            known = dict(dataset._structure(frame, alone, file, where).known) | known
+        except InputError as error:
+            messages.append(str(error))
     bare = Atoms(frame.get_chemical_symbols(), frame.positions, cell=frame.cell, pbc=frame.pbc)
     config_type = str(frame.info.get(keys.config_type_key, "default")) if keys.config_type_key else "default"
-    structure = Structure(bare, where, config_type, found.get("energy"), found.get("forces"), found.get("virial"))
-    return structure, list(dict.fromkeys(messages))
+    return Structure(bare, where, config_type, known), list(dict.fromkeys(messages))

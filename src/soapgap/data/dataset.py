@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,87 +15,16 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io import iread
 
-from soapgap.config.data import EXPECTED_IF_NAMED, DataConfig, DataFile, as_files
-from soapgap.data.lookup import curvatures, local_energies, lookup, numbers, overrides
-from soapgap.data.virials import as_tensor, check_signs
+from soapgap.config.data import DataConfig, DataFile, as_files
+from soapgap.data.noise import overrides
+from soapgap.data.observables import OBSERVABLES
+from soapgap.data.structure import Structure
 from soapgap.data.xyz import refuse_hidden_frames
 from soapgap.errors import InputError
 from soapgap.files import hash_files
-from soapgap.neighbours.shared import SharedLists
 
 _PER_ATOM_RESULTS = ("forces", "energies", "stresses", "charges", "magmoms")  # of ASE's calculators
 SUM_TOLERANCE = 1e-3  # eV per atom
-
-
-@dataclass(frozen=True)
-class Structure:
-    """One frame: what is known about it, and how well.
-
-    Attributes
-    ----------
-    atoms : positions, cell, periodicity and species only
-    where : file and frame number, for messages
-    config_type : label of the frame ("default" if it has none)
-    energy : eV, or None
-    forces : (n_atoms, 3) eV/Angstrom, or None
-    virial : (3, 3) symmetric, eV, W = -dE/dstrain, or None
-    overrides : the noise keys of the frame itself (`energy_sigma`, ...; `noise`)
-    local_energies : (n_atoms,) eV, or None
-    curvatures : (n,) e^T H e along the directions e, eV/Angstrom^2, or None
-    directions : (n, n_atoms, 3), each of length 1, or None
-    weight : how much the observations count in the sum of squares
-    lists : where the neighbour list of the atoms is kept, or None
-    """
-
-    atoms: Atoms
-    where: str
-    config_type: str
-    energy: float | None
-    forces: np.ndarray | None
-    virial: np.ndarray | None
-    overrides: dict[str, np.ndarray] = field(default_factory=dict)
-    local_energies: np.ndarray | None = None
-    curvatures: np.ndarray | None = None
-    directions: np.ndarray | None = None
-    weight: float = 1.0
-    lists: SharedLists | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def symbols(self) -> list[str]:
-        """Chemical symbol of every atom."""
-        return self.atoms.get_chemical_symbols()
-
-    @property
-    def used_forces(self) -> np.ndarray:
-        """Atoms whose forces count, (n_atoms,): those that `force_mask` does not exclude."""
-        mask = self.overrides.get("force_mask")
-        return np.ones(len(self.atoms), bool) if mask is None else ~mask.reshape(-1).astype(bool)
-
-    @property
-    def used_local_energies(self) -> np.ndarray:
-        """Atoms whose energies count, (n_atoms,): those that `local_property_mask` includes."""
-        mask = self.overrides.get("local_property_mask")
-        return np.ones(len(self.atoms), bool) if mask is None else mask.reshape(-1).astype(bool)
-
-    @property
-    def total_energy(self) -> float | None:
-        """The energy (eV), or the sum of the local energies if all are known, else None."""
-        if self.energy is None and self.local_energies is not None and self.used_local_energies.all():
-            return float(self.local_energies.sum())
-        return self.energy
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows that the observations make in the design matrix."""
-        return (int(self.energy is not None) + 6 * int(self.virial is not None)
-                + (0 if self.local_energies is None else int(self.used_local_energies.sum()))
-                + (0 if self.forces is None else 3 * int(self.used_forces.sum()))
-                + (0 if self.curvatures is None else len(self.curvatures)))
-
-    @property
-    def effort(self) -> int:
-        """What the rows cost, in atoms: a curvature takes the gradients of the whole structure twice."""
-        return len(self.atoms) * (1 + 2 * (0 if self.curvatures is None else len(self.curvatures)))
 
 
 @dataclass(frozen=True)
@@ -118,25 +47,19 @@ class Dataset:
         return sum(len(s.atoms) for s in self.structures)
 
     def counts(self) -> dict[str, int]:
-        """Numbers of frames, atoms, energies, force and virial components; of local energies and curvatures if any."""
-        counts = {
-            "frames": len(self.structures),
-            "atoms": self.n_atoms,
-            "energies": sum(s.energy is not None for s in self.structures),
-            "force_components": sum(s.forces.size for s in self.structures if s.forces is not None),
-            "virial_components": 6 * sum(s.virial is not None for s in self.structures),
-        }
-        rare = {
-            "local_energies": sum(int(s.used_local_energies.sum()) for s in self.structures if s.local_energies is not None),
-            "curvatures": sum(len(s.curvatures) for s in self.structures if s.curvatures is not None),
-        }
-        return counts | {what: number for what, number in rare.items() if number}
+        """Numbers of frames, atoms, and observations; those of rare kinds if there are any."""
+        found = {"frames": len(self.structures), "atoms": self.n_atoms}
+        for observable in sorted(OBSERVABLES.values(), key=lambda o: not o.common):
+            number = sum(observable.n_rows(s) for s in self.structures)
+            if number or observable.common:
+                found[observable.tally] = number
+        return found
 
     def contradicting_sums(self) -> list[Structure]:
         """Structures whose local energies do not add up to their energy, by more than 1 meV per atom."""
-        return [s for s in self.structures if s.energy is not None
-                and (total := replace(s, energy=None).total_energy) is not None
-                and abs(total - s.energy) > SUM_TOLERANCE * len(s.atoms)]
+        return [s for s in self.structures if s.energy is not None and s.local_energies is not None
+                and s.used("local_energy").all()
+                and abs(float(s.local_energies.sum()) - s.energy) > SUM_TOLERANCE * len(s.atoms)]
 
 
 def read_dataset(files: Sequence[str | DataFile], keys: DataConfig, folder: Path = Path(".")) -> Dataset:
@@ -202,11 +125,9 @@ def _hash_structure(structure: Structure, digest) -> None:
     """Everything that a fit reads of it."""
     s = structure
     arrays = {"numbers": s.atoms.numbers, "positions": s.atoms.positions, "cell": s.atoms.cell.array, "pbc": s.atoms.pbc,
-              "energy": s.energy, "forces": s.forces, "virial": s.virial, "local_energies": s.local_energies,
-              "curvatures": s.curvatures, "directions": s.directions, **s.overrides}
+              **s.known, **s.overrides}
     for name, value in arrays.items():
-        if value is not None:
-            digest.update(f"{name} {np.shape(value)} {s.config_type}".encode() + np.asarray(value).tobytes())
+        digest.update(f"{name} {np.shape(value)} {s.config_type}".encode() + np.asarray(value).tobytes())
 
 
 def _check_atoms(frame: Atoms, where: str) -> None:
@@ -253,65 +174,33 @@ class _SeenKeys:
 
 
 def _structure(frame: Atoms, keys: DataConfig, file: DataFile, where: str) -> Structure:
-    energy = lookup(frame, keys.energy_key, per_atom=False)
-    if energy is not None:
-        energy = float(numbers(energy, (), f"the energy ({keys.energy_key})", where))
     own = overrides(frame, where)
-    local = local_energies(frame, keys.local_energy_key, own.get("local_property_mask"), where)
-    if energy is not None and local is not None and not keys.energy_and_local_energy:
+    known = {}
+    for observable in OBSERVABLES.values():
+        known |= observable.read(frame, keys, own, where)
+    if {"energy", "local_energy"} <= known.keys() and not keys.energy_and_local_energy:
         raise InputError(f"{where}: has an energy ({keys.energy_key}) and the energies of its atoms ({keys.local_energy_key}), "
                          'of which one follows from the other; expected one of them. Set data.local_energy_key = "" or '
                          'data.energy_key = "" not to read one, or data.energy_and_local_energy = true to fit both')
-    values, directions = curvatures(frame, keys.hessian_key, where) or (None, None)
     config_type = file.config_type or "default"
     if keys.config_type_key:
         config_type = str(frame.info.get(keys.config_type_key, config_type))
     bare = Atoms(frame.get_chemical_symbols(), frame.positions, cell=frame.cell, pbc=frame.pbc)
-    return Structure(bare, where, config_type, energy, _forces(frame, keys, own, where), _virial(frame, keys, where), own,
-                     local, values, directions, file.weight)
-
-
-def _forces(frame: Atoms, keys: DataConfig, own: dict[str, np.ndarray], where: str) -> np.ndarray | None:
-    forces = lookup(frame, keys.forces_key, per_atom=True)
-    if forces is None:
-        return None
-    used = np.array(forces, dtype=float) if np.shape(forces) == (len(frame), 3) else forces
-    if "force_mask" in own and np.shape(used) == (len(frame), 3):
-        used[own["force_mask"][:, 0].astype(bool)] = 0.0  # excluded from the fit, whatever the file says
-    return numbers(used, (len(frame), 3), f"the force ({keys.forces_key})", where)
-
-
-def _virial(frame: Atoms, keys: DataConfig, where: str) -> np.ndarray | None:
-    """W (eV) from the virial, or from the stress as -V sigma; both must agree when both are there."""
-    virial = lookup(frame, keys.virial_key, per_atom=False)
-    stress = lookup(frame, keys.stress_key, per_atom=False)
-    from_virial = from_stress = None
-    if virial is not None:
-        values = numbers(virial, None, f"the virial ({keys.virial_key})", where)
-        from_virial = as_tensor(values, keys.virial_key, where)
-    if stress is not None:
-        volume = abs(np.linalg.det(frame.cell.array))
-        if volume == 0.0:
-            raise InputError(f"{where}: a stress ({keys.stress_key}) needs a cell, and this frame has none")
-        values = numbers(stress, None, f"the stress ({keys.stress_key})", where)
-        from_stress = -volume * as_tensor(values, keys.stress_key, where)
-    if from_virial is not None and from_stress is not None:
-        check_signs(from_virial, from_stress, len(frame), keys.virial_key, keys.stress_key, where)
-    return from_virial if from_virial is not None else from_stress
+    return Structure(bare, where, config_type, known, own, file.weight)
 
 
 def _require(structures: Sequence[Structure], keys: DataConfig, seen: _SeenKeys, name: str) -> None:
     """A quantity that the user expects and that no frame has is a misspelt name, not an empty set."""
-    asked = keys.model_fields_set.intersection(EXPECTED_IF_NAMED)
-    for setting in sorted({"energy_key", "forces_key"} | asked):
-        have = seen.per_atom if setting in ("forces_key", "local_energy_key") else seen.per_frame
-        key = getattr(keys, setting)
-        wanted = f"n_{key}" if setting == "hessian_key" else key
-        if key and wanted not in have:
-            raise InputError(_absent(name, setting, wanted, have))
+    wanted = {setting: o for o in OBSERVABLES.values() for setting in o.settings
+              if o.expected or setting in keys.model_fields_set}
+    for setting, observable in sorted(wanted.items()):
+        have = seen.per_atom if observable.column else seen.per_frame
+        key = observable.frame_key(getattr(keys, setting))
+        if key and key not in have:
+            raise InputError(_absent(name, setting, key, have))
     if not any(s.n_rows for s in structures):
-        raise InputError(f"{name}: nothing to learn from: no energy, no forces and no virial is read, nor local energies or "
-                         "curvatures")
+        nothing = ", ".join(f"no {observable.words}" for observable in OBSERVABLES.values())
+        raise InputError(f"{name}: nothing to learn from: {nothing} is read")
 
 
 def _absent(name: str, setting: str, key: str, have: set[str]) -> str:

@@ -13,10 +13,6 @@ from ase import Atoms
 
 from soapgap.errors import InputError
 
-OVERRIDES_PER_FRAME = ("energy_sigma", "force_sigma", "virial_sigma", "virial_component_sigma", "hessian_sigma",
-                       "local_energy_sigma", "local_property_sigma")
-OVERRIDES_PER_ATOM = ("force_atom_sigma", "force_component_sigma", "force_mask", "local_property_mask")
-
 
 def lookup(frame: Atoms, key: str, per_atom: bool):
     """The value under this name, None if there is none or the name is empty."""
@@ -48,25 +44,6 @@ def numbers(value, shape: tuple[int, ...] | None, what: str, where: str) -> np.n
         raise InputError(f"{where}: {what}{place} is {np.atleast_1d(array)[tuple(bad)]}, expected a finite number; "
                          "remove the frame or the value")
     return array
-
-
-def overrides(frame: Atoms, where: str) -> dict[str, np.ndarray]:
-    """Sigmas and masks that a frame brings along, each where it belongs and of its shape."""
-    found = {}
-    for names, place, other, words in ((OVERRIDES_PER_FRAME, frame.info, frame.arrays, "a quantity of the whole frame"),
-                                       (OVERRIDES_PER_ATOM, frame.arrays, frame.info, "a column, one row per atom")):
-        for name in names:
-            if name in other:
-                raise InputError(f"{where}: {name} is {words}, but is given "
-                                 f"{'as a column' if other is frame.arrays else 'for the whole frame'}: move it")
-            if name in place:
-                columns = 3 if name == "force_component_sigma" else 1
-                shape = {"virial_component_sigma": None}.get(name, () if place is frame.info else (len(frame), columns))
-                value = np.reshape(place[name], (-1, 1)) if np.ndim(place[name]) == 1 and shape else place[name]
-                found[name] = numbers(value, shape, name, where)
-    if "local_energy_sigma" in found and "local_property_sigma" in found:
-        raise InputError(f"{where}: has local_energy_sigma and local_property_sigma, which mean the same; remove one")
-    return found
 
 
 def local_energies(frame: Atoms, key: str, mask: np.ndarray | None, where: str) -> np.ndarray | None:

@@ -12,81 +12,91 @@ of the atoms where it is true; `local_property_mask` includes the local energies
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 
 from soapgap.config import FitConfig
-from soapgap.data.dataset import Structure
-from soapgap.data.virials import as_tensor, as_voigt
+from soapgap.data.lookup import numbers
+from soapgap.data.observables import OBSERVABLES, Observable, present
+from soapgap.data.structure import Structure
 from soapgap.errors import InputError
 
-
-@dataclass(frozen=True)
-class Sigmas:
-    """Standard deviations of one frame.
-
-    Energy (eV), forces (n_atoms, 3) (eV/A), virial (6,) (eV), local energies (eV), curvatures (eV/A^2); None where no sigma
-    of curvatures is given. `used_forces`, (n_atoms, 3), tells which force components count.
-    """
-
-    energy: float
-    forces: np.ndarray
-    virial: np.ndarray
-    used_forces: np.ndarray
-    local_energy: float
-    curvature: float | None
+_ORDINALS = ("first", "second", "third", "fourth")
 
 
-def sigmas(structure: Structure, config: FitConfig) -> Sigmas:
+def override_keys() -> dict[str, tuple[int, ...] | None]:
+    """The keys that a frame may bring along, with the shape of what is there (`SigmaRule.own`)."""
+    keys = {key: shape for observable in OBSERVABLES.values() for key, shape in observable.sigma.own.items()}
+    return keys | {observable.mask: (1,) for observable in OBSERVABLES.values() if observable.mask}
+
+
+def overrides(frame: Atoms, where: str) -> dict[str, np.ndarray]:
+    """Sigmas and masks that a frame brings along, each where it belongs and of its shape."""
+    found = {}
+    for name, shape in override_keys().items():
+        place, other, words = frame.info, frame.arrays, "a quantity of the whole frame"
+        if shape:
+            place, other, words = frame.arrays, frame.info, "a column, one row per atom"
+        if name in other:
+            raise InputError(f"{where}: {name} is {words}, but is given "
+                             f"{'as a column' if other is frame.arrays else 'for the whole frame'}: move it")
+        if name in place:
+            value = np.reshape(place[name], (-1, 1)) if np.ndim(place[name]) == 1 and shape else place[name]
+            found[name] = numbers(value, (len(frame), *shape) if shape else shape, name, where)
+    if "local_energy_sigma" in found and "local_property_sigma" in found:
+        raise InputError(f"{where}: has local_energy_sigma and local_property_sigma, which mean the same; remove one")
+    return found
+
+
+def sigmas(structure: Structure, config: FitConfig) -> dict[str, np.ndarray]:
     """Standard deviations of the observations of one frame (QUIP's rules, module docstring).
+
+    Returns
+    -------
+    sigmas : of every observable that the frame has, (n_rows,), in its units and in the order of the rows
 
     Raises
     ------
     InputError
         A sigma that is zero, negative or missing although the frame has that observation.
     """
-    n = len(structure.atoms)
-    default = config.config_type_sigma.get("default", config.default_sigma)
-    per_energy, per_force, per_virial, *rest = config.config_type_sigma.get(structure.config_type, default)
-    root = np.sqrt(n) if config.sigma_per_atom else 1.0
-    own = structure.overrides
-    energy = float(own.get("energy_sigma", per_energy * root))
-    forces = np.full((n, 3), float(own.get("force_sigma", per_force)))
-    if "force_atom_sigma" in own:
-        forces[:] = own["force_atom_sigma"].reshape(n, 1)
-    if "force_component_sigma" in own:
-        forces[:] = own["force_component_sigma"].reshape(n, 3)
-    virial = np.full(6, float(own.get("virial_sigma", per_virial * root)))
-    if "virial_component_sigma" in own:
-        virial = as_voigt(as_tensor(own["virial_component_sigma"], "virial_component_sigma", structure.where))
-    local = float(own.get("local_energy_sigma", own.get("local_property_sigma", config.local_energy_sigma)))
-    curvature = [float(own["hessian_sigma"])] if "hessian_sigma" in own else rest
-    used = np.repeat(structure.used_forces[:, None], 3, axis=1)
-    found = Sigmas(energy, forces, virial, used, local, curvature[0] if curvature else None)
-    _check(structure, found)
+    return {observable.name: _checked(observable, structure, config) for observable in present(structure)}
+
+
+def _checked(observable: Observable, structure: Structure, config: FitConfig) -> np.ndarray:
+    """Of one observable, (n_rows,)."""
+    own = [key for key in observable.sigma.own if key in structure.overrides]
+    value = structure.overrides[own[-1]] if own else _configured(observable, structure, config)
+    found = observable.spread(np.asarray(value, float), own[-1] if own else None, structure)
+    if len(found) and not np.min(found) > 0.0:
+        unread = f'data.{observable.settings[0]} = ""' if observable.settings else observable.to_unread
+        raise InputError(f"{_frame(structure)}: the {observable.words} sigma is {np.min(found):g}, expected > 0; not to fit "
+                         f"this quantity, set {unread}")
     return found
 
 
-def _check(structure: Structure, sigma: Sigmas) -> None:
-    place = f"{structure.where} (config_type {structure.config_type!r})"
-    if structure.curvatures is not None and sigma.curvature is None:
-        raise InputError(f"{place}: has curvatures ({len(structure.curvatures)} of them), but no sigma for them: expected a "
-                         "fourth number in default_sigma or config_type_sigma, or hessian_sigma in the frame (eV/A^2); "
-                         'not to fit this quantity, set data.hessian_key = ""')
-    for what, values, present, key in (
-        ("energy", sigma.energy, structure.energy is not None, "energy"),
-        ("force", sigma.forces[sigma.used_forces], structure.forces is not None, "forces"),
-        ("virial", sigma.virial, structure.virial is not None, "virial"),
-        ("local energy", sigma.local_energy, structure.local_energies is not None, "local_energy"),
-        ("curvature", sigma.curvature, structure.curvatures is not None, "hessian"),
-    ):
-        if present and np.size(values) and not np.min(values) > 0.0:
-            raise InputError(f"{place}: the {what} sigma is {np.min(values):g}, expected > 0; not to fit this quantity, "
-                             f'set data.{key}_key = ""')
+def _configured(observable: Observable, structure: Structure, config: FitConfig) -> float:
+    """The sigma of the configuration for a frame of this type and size."""
+    rule = observable.sigma
+    value = rule.value if rule.setting is None else getattr(config, rule.setting)
+    if rule.place is not None:
+        of_type = config.config_type_sigma.get("default", config.default_sigma)
+        of_type = config.config_type_sigma.get(structure.config_type, of_type)
+        if rule.place >= len(of_type):
+            raise InputError(f"{_frame(structure)}: has {observable.tally} ({observable.n_rows(structure)} of them), but no "
+                             f"sigma for them: expected a {_ORDINALS[rule.place]} number in default_sigma or "
+                             f"config_type_sigma, or {next(iter(rule.own))} in the frame ({observable.unit}); not to fit this "
+                             f"quantity, set {observable.to_unread}")
+        value = of_type[rule.place]
+    return value * np.sqrt(len(structure.atoms)) if rule.extensive and config.sigma_per_atom else value
+
+
+def _frame(structure: Structure) -> str:
+    return f"{structure.where} (config_type {structure.config_type!r})"
 
 
 def unused_types(structures: Iterable[Structure], config: FitConfig) -> list[str]:
     """Types in `config_type_sigma` that no frame has: most likely misspelt."""
-    present = {s.config_type for s in structures} | {"default"}
-    return [name for name in config.config_type_sigma if name not in present]
+    there = {s.config_type for s in structures} | {"default"}
+    return [name for name in config.config_type_sigma if name not in there]

@@ -7,6 +7,7 @@ import numpy as np
 from soapgap.errors import InputError
 
 STRAINS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))  # xx yy zz yz xz xy
+COMPONENTS = tuple("xyz"[a] + "xyz"[b] for a, b in STRAINS)
 RELATIVE_TOLERANCE = 0.01
 ABSOLUTE_TOLERANCE = 1e-3  # eV per atom: the rounding of printed stresses
 

@@ -15,7 +15,7 @@ from soapgap.config import read_config
 from soapgap.data.dataset import dataset_of
 from soapgap.errors import InputError
 from soapgap.fitting.assemble import assemble, reduced, solve
-from soapgap.learn.baseline.baseline_potentials import outside_values, remainder, restored
+from soapgap.learn.baseline.baseline_potentials import outside_values, with_outside
 from soapgap.learn.errors import compare, errors
 from soapgap.learn.estimate import fit_into
 from soapgap.learn.factorise import Checkpoints, factorise
@@ -141,8 +141,8 @@ class GapModel:
         model = reduced(assemble(problem, kernels, weights), config, say)
         outside = problem.reference.outside
         with say.task("errors", len(structures)) as task:
-            found = compare(model, remainder(structures, outside), threads, task.advance, config.hessian_delta)
-        self.errors_ = errors(restored(found, structures, outside))
+            found = compare(model, structures, threads, task.advance, config.hessian_delta)
+        self.errors_ = errors(with_outside(found, structures, outside))
         model.provenance = {"program": f"soapgap {soapgap.__version__}", "command": "soapgap.GapModel(...).fit(frames)",
                             "config": config.recorded(prior.jitter), "training_data": problem.training_data,
                             "errors": {"train": self.errors_}}
@@ -165,9 +165,8 @@ class GapModel:
         config = read_config(self._content())[0]
         data = dataset_of(list(frames), config.data)
         outside = outside_values(model.external, model.species, data.structures, config.hessian_delta, Reporter(True), "test")
-        found = compare(model, remainder(data.structures, outside), threads or default_threads(),
-                        hessian_delta=config.hessian_delta)
-        return errors(restored(found, data.structures, outside))
+        found = compare(model, data.structures, threads or default_threads(), hessian_delta=config.hessian_delta)
+        return errors(with_outside(found, data.structures, outside))
 
     def save(self, path: str | Path) -> None:
         """Write the model file, for LAMMPS, i-PI and ASE."""

@@ -22,7 +22,7 @@ from soapgap.fitting.assemble import assemble, reduced, solve
 from soapgap.fitting.earlier import Earlier, earlier_fit
 from soapgap.fitting.finish import check_physics, provenance, tell, write_companions, write_report_files
 from soapgap.fitting.result import FitResult
-from soapgap.learn.baseline.baseline_potentials import outside_values, remainder, restored
+from soapgap.learn.baseline.baseline_potentials import outside_values, with_outside
 from soapgap.learn.compare_shares import compare_together
 from soapgap.learn.errors import errors
 from soapgap.learn.estimate import Estimate, fit_into, seconds_of
@@ -230,10 +230,10 @@ class _Fit:
             if data is None:
                 continue
             with self.say.task(f"errors ({label})", len(data.structures) // self.ranks.size) as task:
-                found = compare_together(model, remainder(data.structures, values), self.ranks, self.threads, task.advance,
+                found = compare_together(model, data.structures, self.ranks, self.threads, task.advance,
                                          self.config.hessian_delta)
             if found is not None:
-                comparisons[label] = restored(found, data.structures, values)
+                comparisons[label] = with_outside(found, data.structures, values)
         return comparisons
 
     def _finish(self, model: Model, comparisons: dict[str, dict], report: bool) -> FitResult:

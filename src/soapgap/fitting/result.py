@@ -18,8 +18,8 @@ class FitResult:
     Attributes
     ----------
     model : the fitted model, as saved
-    errors : {"train": ..., "test": ...}: by "all" and config_type, by quantity ("energy", "force", "virial",
-        "local_energy", "curvature"): n, rmse, mae in meV/atom, eV/A, meV/atom, meV, eV/A^2
+    errors : {"train": ..., "test": ...}: by "all" and config_type, by the name of the observable: n, rmse, mae in its
+        `error_unit` (energy meV/atom, local_energy meV, force eV/A, virial meV/atom, curvature eV/A^2)
     files : where the model and its companions are
     warnings : what the user should have read
     conditions : condition numbers of the linear system, and the jitter

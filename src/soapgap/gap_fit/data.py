@@ -15,6 +15,7 @@ import numpy as np
 from ase.io.extxyz import key_val_str_to_dict
 from ase.io.formats import open_with_compression
 
+from soapgap.data.observables import OBSERVABLES
 from soapgap.errors import InputError
 from soapgap.gap_fit.words import Values
 
@@ -161,8 +162,8 @@ def _notes(names: dict[str, str], section: dict[str, Any], found: Survey) -> lis
 def _check_names(values: Values, prefix: str, found: Survey) -> None:
     """Noise keys and masks have fixed names in the data; other names must not be ignored."""
     sigma = prefix + values["kernel_regularisation_parameter_name"]
-    quantities = ("energy", "force", "virial", "hessian", "local_property", "force_atom", "force_component", "virial_component")
-    pairs = [(f"{q}_{sigma}", f"{q}_sigma", "kernel_regularisation_parameter_name") for q in quantities]
+    ours = [key for observable in OBSERVABLES.values() for key in observable.sigma.own if key != "local_energy_sigma"]
+    pairs = [(key.removesuffix("sigma") + sigma, key, "kernel_regularisation_parameter_name") for key in ours]
     pairs += [(prefix + values[f"{mask}_parameter_name"], mask, f"{mask}_parameter_name")
               for mask in ("force_mask", "local_property_mask")]
     for wanted, ours, option in pairs:

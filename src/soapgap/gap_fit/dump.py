@@ -17,8 +17,9 @@ from tempfile import TemporaryFile
 import numpy as np
 from scipy.linalg import block_diag
 
-from soapgap.data.dataset import Structure
 from soapgap.data.noise import sigmas
+from soapgap.data.observables import OBSERVABLES
+from soapgap.data.structure import Structure
 from soapgap.errors import InputError
 from soapgap.gap_fit.terms import Coordinate
 from soapgap.kinds.kernel import Kernel, rows_evaluator
@@ -64,18 +65,15 @@ class System:
 
 def _row_sigmas(structure: Structure, problem: Problem) -> tuple[np.ndarray, int, np.ndarray]:
     """Sigma of every row in our order, the number of energies, and gap_fit's order of the rows."""
-    s = sigmas(structure, problem.config)
-    energy = [s.energy] * (structure.energy is not None)
-    local = [] if structure.local_energies is None else [s.local_energy] * int(structure.used_local_energies.sum())
-    force = np.empty(0) if structure.forces is None else s.forces[s.used_forces]
-    virial = np.empty(0) if structure.virial is None else s.virial
-    curvature = [] if structure.curvatures is None else [s.curvature] * len(structure.curvatures)
-    before = len(energy) + len(local) + len(force)
-    sigma = np.concatenate([energy, local, force, virial, curvature]) / np.sqrt(structure.weight)
-    order = np.arange(len(sigma))
-    if len(virial):
-        order[before:before + 6] = before + np.array(_VIRIAL_ORDER)
-    return sigma, len(energy) + len(local), order
+    found, n_energies, order, first = sigmas(structure, problem.config), 0, [], 0
+    for name, sigma in found.items():
+        rows = first + np.arange(len(sigma))
+        order.append(rows[_VIRIAL_ORDER] if name == "virial" else rows)
+        first += len(sigma)
+        n_energies += len(sigma) * (OBSERVABLES[name].order == 0)
+    by_order = sorted(zip(found, order, strict=True), key=lambda item: OBSERVABLES[item[0]].order > 0)
+    return (np.concatenate([*found.values()]) / np.sqrt(structure.weight), n_energies,
+            np.concatenate([rows for _, rows in by_order]))
 
 
 def make_system(problem: Problem, kernels: Sequence[Kernel], coordinates: Sequence[Coordinate]) -> System:

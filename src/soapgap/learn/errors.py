@@ -7,30 +7,20 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from soapgap.data.dataset import Structure
-from soapgap.data.environments import neighbours_of
-from soapgap.data.virials import as_voigt
-from soapgap.learn.curvature import model_curvatures
+from soapgap.data.observables import OBSERVABLES, Observable, present, values_of
+from soapgap.data.structure import Structure
+from soapgap.learn.predict import model_outputs
 from soapgap.ordered_map import ordered_map
-
-QUANTITIES = {
-    "energy": "meV/atom",
-    "force": "eV/A",
-    "virial": "meV/atom",
-    "local_energy": "meV",
-    "curvature": "eV/A^2",
-}
-_MILLI = ("energy", "virial", "local_energy")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Reference and prediction of one quantity of a data set, value by value.
+    """Reference and prediction of one observable of a data set, value by value.
 
     Attributes
     ----------
-    reference, predicted : (n,) energy per atom (eV), force component (eV/A), virial component per atom (eV), energy of an
-        atom (eV), or curvature (eV/A^2)
+    reference, predicted : (n,) in the unit of the observable: energy per atom (eV), force component (eV/A), virial component
+        per atom (eV), energy of an atom (eV), curvature (eV/A^2)
     types : (n,) config_type of the frame of each value
     species : (n,) chemical symbol of the atom of each value, "" where the value is not that of one atom
     frames : (n,) number of the structure of each value, counted from 0 in the order in which they were compared
@@ -57,62 +47,32 @@ def compare(model, structures: Sequence[Structure], n_threads: int = 1,
 
     Returns
     -------
-    comparisons : by quantity, the keys of `QUANTITIES`
+    comparisons : by the name of the observable; empty ones where there are no data
     """
     first = model.evaluator(1)
     evaluators = [first, *(first.clone() for _ in range(n_threads - 1))]
-    collected: dict[str, list] = {quantity: [] for quantity in QUANTITIES}
-    results = ordered_map(lambda evaluator, s: _compare_one(evaluator, s, hessian_delta), structures, evaluators)
-    for index, (structure, pairs) in enumerate(zip(structures, results, strict=True)):
-        for quantity, (reference, predicted) in pairs.items():
-            collected[quantity].append(_labelled(structure, index, quantity, reference, predicted))
+    collected: dict[str, list] = {name: [] for name in OBSERVABLES}
+    results = ordered_map(lambda evaluator, s: predict(evaluator, s, hessian_delta), structures, evaluators)
+    for index, (structure, predicted) in enumerate(zip(structures, results, strict=True)):
+        for observable in present(structure):
+            collected[observable.name].append(_compared(structure, index, observable, predicted[observable.name]))
         advance(1)
-    return {quantity: _join(parts) for quantity, parts in collected.items()}
+    return {name: _join(parts) for name, parts in collected.items()}
 
 
-def _compare_one(evaluator, structure: Structure, delta: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Reference and prediction of what is known about one structure."""
-    neighbours = neighbours_of(structure, evaluator.cutoff, evaluator.species)
-    n = len(structure.atoms)
-    need_gradients = structure.forces is not None or structure.virial is not None
-    energies, gradients = evaluator.evaluate(neighbours, gradients=need_gradients)
-    pairs = {}
-    if structure.energy is not None:
-        pairs["energy"] = np.array([structure.energy / n]), np.array([energies.sum() / n])
-    if need_gradients:
-        forces, virial = evaluator.forces_and_virial(neighbours, gradients)
-        if structure.forces is not None:
-            used = structure.used_forces
-            pairs["force"] = structure.forces[used].ravel(), forces[used].ravel()
-        if structure.virial is not None:
-            pairs["virial"] = as_voigt(structure.virial) / n, as_voigt(virial) / n
-    if structure.local_energies is not None:
-        used = structure.used_local_energies
-        pairs["local_energy"] = structure.local_energies[used], _local_energies(evaluator, neighbours)[used]
-    if structure.curvatures is not None:
-        pairs["curvature"] = structure.curvatures, model_curvatures(evaluator, structure, delta)
-    return pairs
+def predict(evaluator, structure: Structure, hessian_delta: float = 0.01) -> dict[str, np.ndarray]:
+    """What a model gives for every observable that a structure has, (n_rows,), in the units of the observations."""
+    return values_of(lambda moved, needs: model_outputs(evaluator, moved, needs), structure, hessian_delta)
 
 
-def _labelled(structure: Structure, index: int, quantity: str, reference: np.ndarray, predicted: np.ndarray) -> Comparison:
+def _compared(structure: Structure, index: int, observable: Observable, predicted: np.ndarray) -> Comparison:
     """The values of one structure with what they belong to."""
-    n = len(reference)
-    atoms, species = np.full(n, -1), np.full(n, "")
-    if quantity in ("force", "local_energy"):
-        atoms = np.flatnonzero(structure.used_local_energies)
-        if quantity == "force":
-            atoms = np.repeat(np.flatnonzero(structure.used_forces), 3)
-        species = np.array(structure.symbols)[atoms]
+    n, reference, atoms = len(predicted), observable.values(structure), observable.atoms(structure)
+    if observable.per_atom:
+        reference, predicted = reference / len(structure.atoms), predicted / len(structure.atoms)
+    species = np.full(n, "") if atoms is None else np.array(structure.symbols)[atoms]
+    atoms = np.full(n, -1) if atoms is None else atoms
     return Comparison(reference, predicted, np.full(n, structure.config_type), species, np.full(n, index), atoms)
-
-
-def _local_energies(evaluator, neighbours) -> np.ndarray:
-    """Energies of the atoms, with what each has of the three-body energies around other centres, (n_atoms,), eV."""
-    shares = np.zeros(len(neighbours.neighbour_atom)) if evaluator.shares_energy else None
-    energies, _ = evaluator.evaluate(neighbours, gradients=False, shares=shares)
-    if shares is None:
-        return energies
-    return energies + np.bincount(neighbours.neighbour_atom, weights=shares, minlength=neighbours.n_atoms)
 
 
 def _join(parts: list[Comparison]) -> Comparison:
@@ -126,8 +86,7 @@ def errors(comparisons: dict[str, Comparison]) -> dict[str, dict[str, dict[str, 
 
     Returns
     -------
-    errors : {config_type or "all": {quantity: {"n", "rmse", "mae"}}} in the units of `QUANTITIES`; quantities without data
-        are absent
+    errors : {config_type or "all": {observable: {"n", "rmse", "mae"}}} in their error units; those without data are absent
     """
     types = sorted({str(name) for c in comparisons.values() for name in np.unique(c.types)})
     groups = ["all", *types] if len(types) > 1 else ["all"]
@@ -138,7 +97,7 @@ def errors(comparisons: dict[str, Comparison]) -> dict[str, dict[str, dict[str, 
             chosen = slice(None) if group == "all" else comparison.types == group
             difference = (comparison.predicted - comparison.reference)[chosen]
             if len(difference):
-                unit = 1000.0 if quantity in _MILLI else 1.0
+                unit = OBSERVABLES[quantity].factor
                 entry[quantity] = {
                     "n": len(difference),
                     "rmse": unit * float(np.sqrt(np.mean(difference**2))),

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from soapgap.data.dataset import Structure
+from soapgap.data.observables import present
+from soapgap.data.structure import Structure
 from soapgap.errors import InputError
 from soapgap.kinds.kernel import rows_evaluator
 from soapgap.learn.design import DesignMatrix
@@ -105,8 +106,8 @@ def fit_into(memory: int | None, plan: Plan, structures: Sequence[Structure], th
 
 def _scratch(structure: Structure) -> int:
     """Rows that are made for all atoms and thrown away: of local energies, and of the gradients behind curvatures."""
-    n = len(structure.atoms)
-    return n * int(structure.local_energies is not None) + 3 * n * int(structure.curvatures is not None)
+    wanted = present(structure)
+    return len(structure.atoms) * (any("local" in o.needs for o in wanted) + 3 * any(o.elsewhere for o in wanted))
 
 
 def seconds_of(problem: Problem, workers: int) -> float:

@@ -14,6 +14,7 @@ from soapgap.config import FitConfig
 from soapgap.data.dataset import Dataset, read_dataset
 from soapgap.data.environments import LIST_BYTES, POOL_BYTES, shortest_distances, with_lists
 from soapgap.data.noise import sigmas, unused_types
+from soapgap.data.observables import OBSERVABLES
 from soapgap.errors import InputError
 from soapgap.files import hash_files, hash_json
 from soapgap.learn.baseline.baseline import BaselineValues
@@ -85,6 +86,7 @@ class Problem:
         settings["data"].pop("test", None)
         settings["frames"] = list(self.train.n_frames)  # which frames belong to which file, hence to which weight
         settings["added to"] = earlier
+        settings["observables"] = list(OBSERVABLES)
         settings["other files"] = self.reference.fingerprint | {str(path): hash_files([path]) for path in self.sparse_files}
         return hash_json(settings, self.train.sha256, soapgap.__version__)
 

@@ -14,8 +14,8 @@ import numpy as np
 import soapgap
 from soapgap.data.dataset import Dataset
 from soapgap.data.environments import shortest_distances
+from soapgap.data.observables import OBSERVABLES, error_units
 from soapgap.learn.baseline.baseline import Pair
-from soapgap.learn.errors import QUANTITIES
 from soapgap.model import Model
 from soapgap.report.model_checks import check_model
 from soapgap.report.numbers import Comparisons, describe_data, errors_by, histograms, outliers
@@ -102,11 +102,11 @@ def report_content(source: ReportInput) -> dict[str, Any]:
         "model": describe_model(model, source.name),
         "config": None if source.config is None else dict(source.config),
         "data": {label: describe_data(one) for label, one in data.items()},
-        "units": QUANTITIES,
+        "units": error_units(),
         "errors": {label: {"by_config_type": errors_by(parts, "types"), "by_species": errors_by(parts, "species")}
                    for label, parts in source.comparisons.items()},
         "histograms": histograms(source.comparisons),
-        "outliers": {label: {q: worst for q in QUANTITIES if q in parts and (worst := outliers(parts[q], q, data[label]))}
+        "outliers": {label: {q: worst for q in OBSERVABLES if q in parts and (worst := outliers(parts[q], q, data[label]))}
                      for label, parts in source.comparisons.items()},
         "checks": checks,
         "learning_curve": [dict(point) for point in source.learning_curve],

@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
 
-from soapgap.data.dataset import Structure
+from soapgap.data.structure import Structure
 from soapgap.errors import InputError
 from soapgap.neighbours.arrays import neighbour_arrays
 
@@ -205,9 +205,9 @@ def _is_candidate(structure: Structure) -> bool:
 
 
 def _at_rest(structure: Structure) -> bool:
-    if structure.forces is None or not structure.used_forces.any():
+    if structure.forces is None or not structure.used("force").any():
         return False
-    return bool(np.abs(structure.forces[structure.used_forces]).max() < SMALL_FORCE)
+    return bool(np.abs(structure.forces[structure.used("force")]).max() < SMALL_FORCE)
 
 
 @dataclass

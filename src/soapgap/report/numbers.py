@@ -8,20 +8,13 @@ from typing import Any
 import numpy as np
 
 from soapgap.data.dataset import Dataset
-from soapgap.data.virials import STRAINS
-from soapgap.learn.errors import QUANTITIES, Comparison
+from soapgap.data.observables import OBSERVABLES
+from soapgap.learn.errors import Comparison
 
 Comparisons = Mapping[str, Mapping[str, Comparison]]  # "train" or "test": quantity: Comparison
 
-MILLI = ("energy", "virial", "local_energy")  # reported in thousandths
-COMPONENTS = ["xyz"[a] + "xyz"[b] for a, b in STRAINS]
 N_OUTLIERS, MOST_BINS = 6, 61
 PERCENTILES = (50, 90, 99)
-
-
-def scale_of(quantity: str) -> float:
-    """What a value of `Comparison` is multiplied with to be in the units of `QUANTITIES`."""
-    return 1000.0 if quantity in MILLI else 1.0
 
 
 def error_entry(reference: np.ndarray, predicted: np.ndarray, scale: float) -> dict[str, Any]:
@@ -47,7 +40,7 @@ def errors_by(comparisons: Mapping[str, Comparison], what: str) -> dict[str, dic
 
     Returns
     -------
-    {group: {quantity: `error_entry`}} in the units of `QUANTITIES`
+    {group: {quantity: `error_entry`}} in error units
     """
     groups = sorted({str(name) for c in comparisons.values() for name in np.unique(getattr(c, what))} - {""})
     table: dict[str, dict[str, Any]] = {group: {} for group in (["all", *groups] if what == "types" else groups)}
@@ -55,22 +48,22 @@ def errors_by(comparisons: Mapping[str, Comparison], what: str) -> dict[str, dic
         for group in table:
             chosen = np.ones(len(c.reference), bool) if group == "all" else getattr(c, what) == group
             if chosen.any():
-                table[group][quantity] = error_entry(c.reference[chosen], c.predicted[chosen], scale_of(quantity))
+                table[group][quantity] = error_entry(c.reference[chosen], c.predicted[chosen], OBSERVABLES[quantity].factor)
     return table
 
 
 def histograms(comparisons: Comparisons) -> dict[str, Any]:
-    """Distribution of the errors (predicted - reference) of each quantity, the same bins for train and test.
+    """Distribution of the errors (predicted - reference) of each observable, the same bins for train and test.
 
     The bins reach to the largest 99.5th percentile of |error|; "outside" counts what is beyond.
 
     Returns
     -------
-    {quantity: {"edges": (n + 1,), label: {"counts": (n,), "outside": number}}} in the units of `QUANTITIES`
+    {quantity: {"edges": (n + 1,), label: {"counts": (n,), "outside": number}}} in error units
     """
     found = {}
-    for quantity in QUANTITIES:
-        errors = {label: scale_of(quantity) * (parts[quantity].predicted - parts[quantity].reference)
+    for quantity, observable in OBSERVABLES.items():
+        errors = {label: observable.factor * (parts[quantity].predicted - parts[quantity].reference)
                   for label, parts in comparisons.items() if quantity in parts and len(parts[quantity].reference)}
         if not errors:
             continue
@@ -91,13 +84,13 @@ def outliers(comparison: Comparison, quantity: str, data: Dataset, n: int = N_OU
     Returns
     -------
     list of {"frame", "config_type", "atom" and "species" (None if there is none), "component" ("xx"; None unless virial),
-    "reference", "predicted" (numbers, for forces three), "error" (its size), "times_rmse"}; units of `QUANTITIES`
+    "reference", "predicted" (numbers, for forces three), "error" (its size), "times_rmse"}; error units
     """
     if len(comparison.reference) == 0:
         return []
-    width = 3 if quantity == "force" else 1
-    scale = scale_of(quantity)
-    reference, predicted = (scale * values.reshape(-1, width) for values in (comparison.reference, comparison.predicted))
+    observable = OBSERVABLES[quantity]
+    width, names = observable.vector, observable.component_names
+    reference, predicted = (observable.factor * v.reshape(-1, width) for v in (comparison.reference, comparison.predicted))
     size = np.linalg.norm(predicted - reference, axis=1)
     rms = float(np.sqrt(np.mean(size**2))) or 1.0
     order = np.argsort(-size, kind="stable")
@@ -112,9 +105,9 @@ def outliers(comparison: Comparison, quantity: str, data: Dataset, n: int = N_OU
             "config_type": structure.config_type,
             "atom": atom if atom >= 0 else None,
             "species": str(comparison.species[k * width]) or None,
-            "component": COMPONENTS[k % 6] if quantity == "virial" else None,
-            "reference": pair[0] if width == 3 else pair[0][0],
-            "predicted": pair[1] if width == 3 else pair[1][0],
+            "component": names[k % len(names)] if names else None,
+            "reference": pair[0] if width > 1 else pair[0][0],
+            "predicted": pair[1] if width > 1 else pair[1][0],
             "error": float(size[k]),
             "times_rmse": float(size[k]) / rms,
         })
@@ -131,7 +124,7 @@ def describe_data(data: Dataset) -> dict[str, Any]:
         row["frames"] += 1
         row["atoms"] += len(s.atoms)
         row["energies"] += s.energy is not None
-        row["force_components"] += 0 if s.forces is None else 3 * int(s.used_forces.sum())
+        row["force_components"] += OBSERVABLES["force"].n_rows(s)
         row["virials"] += s.virial is not None
         row["smallest"], row["largest"] = min(row["smallest"], len(s.atoms)), max(row["largest"], len(s.atoms))
     symbols = np.concatenate([s.symbols for s in data.structures])

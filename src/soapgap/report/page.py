@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from soapgap.data.observables import OBSERVABLES
 from soapgap.report import plots
 from soapgap.report.input import ReportInput
 from soapgap.report.sections import SECTIONS
@@ -56,10 +57,10 @@ def cards(numbers: Numbers) -> list[tuple[Cell, str, str]]:
     label = "test" if "test" in errors else "train"
     name = "test data" if label == "test" else "training data"
     found = []
-    for quantity in ("energy", "force", "virial"):
+    for quantity, observable in OBSERVABLES.items():
         cell = numbers.cell(("errors", label, "by_config_type", "all", quantity, "mae"))
-        if cell.text:
-            found.append((cell, plots.UNITS[quantity], f"{plots.NAMES[quantity]}, MAE, {name}"))
+        if cell.text and observable.common:
+            found.append((cell, plots.error_unit(quantity), f"{observable.label}, MAE, {name}"))
     found.append((numbers.cell(("checks", "speed", "results", "microseconds_per_atom")), "µs/atom",
                   "energy and forces, one thread"))
     total = sum(t["n_sparse"] or 0 for t in numbers.content["model"]["terms"])

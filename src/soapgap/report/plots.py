@@ -8,18 +8,30 @@ from typing import Any
 import numpy as np
 
 from soapgap import figures
+from soapgap.data.observables import OBSERVABLES
 from soapgap.figures import COLOURS, INK, LINE, MARK, SOFT, TEST, TRAIN, drawing, few_ticks, svg
 from soapgap.report.model_phonons import IMAGINARY
 from soapgap.report.numbers import Comparisons
 
 SIZE = (4.5, 3.2)  # inches of one plot; two stand beside each other on the page
 SQUARE, WIDE, SMALL = (3.55, 3.3), (4.95, 3.3), (3.2, 2.35)
-UNITS = {"energy": "meV/atom", "force": "eV/Å", "virial": "meV/atom", "local_energy": "meV", "curvature": "eV/Å²"}
-REFERENCE_UNITS = {"energy": "eV/atom", "force": "eV/Å", "virial": "eV/atom", "local_energy": "eV", "curvature": "eV/Å²"}
-NAMES = {"energy": "energy", "force": "force component", "virial": "virial component", "local_energy": "energy of an atom",
-         "curvature": "curvature"}
 MOST_PAIRS = 36
 VIEW = 0.3  # part of the volume to both sides of the minimum that an E(V) plot shows
+
+
+def printed(unit: str) -> str:
+    """A unit as it is printed: A is an angstrom sign."""
+    return unit.replace("/A", "/Å").replace("^2", "²")
+
+
+def error_unit(quantity: str) -> str:
+    """Of the errors of an observable, as it is printed."""
+    return printed(OBSERVABLES[quantity].error_unit)
+
+
+def heading(quantity: str) -> str:
+    """An observable with the unit of its errors."""
+    return f"{OBSERVABLES[quantity].label} ({error_unit(quantity)})"
 
 
 def parity(quantity: str, comparisons: Comparisons) -> str:
@@ -27,8 +39,9 @@ def parity(quantity: str, comparisons: Comparisons) -> str:
     parts = {label: (c[quantity].reference, c[quantity].predicted) for label, c in comparisons.items()
              if quantity in c and len(c[quantity].reference)}
     with drawing(*SQUARE) as (figure, axes):
-        figures.parity(axes[0, 0], parts, REFERENCE_UNITS[quantity], NAMES[quantity])
-        return svg(figure, f"parity-{quantity}", f"{NAMES[quantity]}: prediction against reference")
+        label = OBSERVABLES[quantity].label
+        figures.parity(axes[0, 0], parts, printed(OBSERVABLES[quantity].unit), label)
+        return svg(figure, f"parity-{quantity}", f"{label}: prediction against reference")
 
 
 def error_histogram(quantity: str, histogram: Mapping[str, Any]) -> str:
@@ -42,11 +55,11 @@ def error_histogram(quantity: str, histogram: Mapping[str, Any]) -> str:
                 share = 100.0 * counts / max(counts.sum() + histogram[label]["outside"], 1.0)
                 ax.stairs(share, edges, color=COLOURS[label], fill=True, alpha=0.18)
                 ax.stairs(share, edges, color=COLOURS[label], lw=1.3, label=label)
-        ax.set(xlabel=f"model − reference ({UNITS[quantity]})", ylabel="values per bin (%)", ylim=(0.0, None),
-               xlim=(edges[0], edges[-1]), title=f"error of the {NAMES[quantity]}")
+        ax.set(xlabel=f"model − reference ({error_unit(quantity)})", ylabel="values per bin (%)", ylim=(0.0, None),
+               xlim=(edges[0], edges[-1]), title=f"error of the {OBSERVABLES[quantity].label}")
         ax.legend(loc="upper right")
         few_ticks(ax, 5, 5)
-        return svg(figure, f"histogram-{quantity}", f"distribution of the errors of the {NAMES[quantity]}")
+        return svg(figure, f"histogram-{quantity}", f"distribution of the errors of the {OBSERVABLES[quantity].label}")
 
 
 def dimers(curves: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -181,8 +194,9 @@ def learning_curve(points: Sequence[Mapping[str, Any]], quantities: Sequence[str
             known = {name: [e.get(name) for e in entries] for name in ("rmse", "mae", "lowest", "highest")}
             curves = {name.upper(): known[name] for name in ("rmse", "mae") if None not in known[name]}
             band = (known["lowest"], known["highest"]) if None not in known["lowest"] else ()
-            figures.learning_curve(axes[0, 0], [p["n_frames"] for p in chosen], curves, UNITS[quantity], NAMES[quantity], band)
-            found.append(svg(figure, f"learning-{quantity}", f"learning curve of the {NAMES[quantity]}"))
+            label = OBSERVABLES[quantity].label
+            figures.learning_curve(axes[0, 0], [p["n_frames"] for p in chosen], curves, error_unit(quantity), label, band)
+            found.append(svg(figure, f"learning-{quantity}", f"learning curve of the {label}"))
     return found
 
 

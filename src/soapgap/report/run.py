@@ -12,7 +12,7 @@ from soapgap.config.data import DataConfig
 from soapgap.data.dataset import Dataset, read_dataset
 from soapgap.errors import InputError
 from soapgap.learn import summary
-from soapgap.learn.baseline.baseline_potentials import outside_values, remainder, restored
+from soapgap.learn.baseline.baseline_potentials import outside_values, with_outside
 from soapgap.learn.errors import Comparison, compare, errors
 from soapgap.model import Model
 from soapgap.model.companions import OutputFiles
@@ -120,5 +120,5 @@ def _compare(model: Model, data: Dataset, label: str, threads: int, delta: float
     """Reference and prediction, external potentials included."""
     outside = outside_values(model.external, model.species, data.structures, delta, say, label)
     with say.task(f"errors ({label})", len(data.structures)) as task:
-        found = compare(model, remainder(data.structures, outside), threads, task.advance, delta)
-    return restored(found, data.structures, outside)
+        found = compare(model, data.structures, threads, task.advance, delta)
+    return with_outside(found, data.structures, outside)

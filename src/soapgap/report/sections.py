@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soapgap.config.toml import to_toml, without_empty
+from soapgap.data.observables import OBSERVABLES
 from soapgap.figures import picture
-from soapgap.learn.errors import QUANTITIES
 from soapgap.learn.usage import size
 from soapgap.report import plots, tables
 from soapgap.report.input import ReportInput
@@ -191,7 +191,7 @@ def learning_section(numbers: Numbers, source: ReportInput) -> Section:
     section = _section("learning")
     points = numbers.content["learning_curve"]
     if points:
-        present = [q for q in QUANTITIES if any(q in p["errors"] for p in points)]
+        present = [q for q in OBSERVABLES if any(q in p["errors"] for p in points)]
         section.figures, section.tables = plots.learning_curve(points, present), [tables.learning_table(numbers)]
     else:
         section.remarks.append("No learning curve was made.")

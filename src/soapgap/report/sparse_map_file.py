@@ -9,8 +9,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 
-from soapgap.data.dataset import Structure
 from soapgap.data.lookup import lookup
+from soapgap.data.structure import Structure
 from soapgap.errors import InputError
 from soapgap.files import write_atomically
 from soapgap.kinds.soap.kernel import SoapKernel
@@ -90,5 +90,6 @@ def _read(path: Path, energy_key: str, config_type_key: str) -> list[Structure]:
         energy = lookup(frame, energy_key, per_atom=False)
         energy = float(energy) if energy is not None and np.ndim(energy) == 0 else None
         kind = str(frame.info.get(config_type_key, "default")) if config_type_key else "default"
-        found.append(Structure(frame, f"{path}, frame {index} (counted from 0)", kind, energy, None, None))
+        known = {} if energy is None else {"energy": energy}
+        found.append(Structure(frame, f"{path}, frame {index} (counted from 0)", kind, known))
     return found

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from soapgap.learn.errors import QUANTITIES
-from soapgap.report.plots import NAMES, UNITS, crystal_name
+from soapgap.data.observables import OBSERVABLES
+from soapgap.report.plots import crystal_name, error_unit, heading
 
 LABELS = {"test": "test", "train": "training"}
 
@@ -131,7 +131,7 @@ def error_table(numbers: Numbers, by: str, caption: str, first: str) -> Table | 
     """
     errors = numbers.content["errors"]
     groups = {label: errors[label][by] for label in LABELS if label in errors}
-    present = [q for q in QUANTITIES if any(q in entry for table in groups.values() for entry in table.values())]
+    present = [q for q in OBSERVABLES if any(q in entry for table in groups.values() for entry in table.values())]
     if not present:
         return None
     columns: dict[tuple[str, str], dict[tuple[str, str], Cell]] = {}
@@ -144,7 +144,7 @@ def error_table(numbers: Numbers, by: str, caption: str, first: str) -> Table | 
                 for label, group in rows
             }
     head = [first] + [name for _ in present for name in ("n", "MAE", "RMSE", "max")]
-    table = Table(caption, head, spans=[("", 1)] + [(f"{NAMES[q]} ({UNITS[q]})", 4) for q in present])
+    table = Table(caption, head, spans=[("", 1)] + [(heading(q), 4) for q in present])
     for label, entries in groups.items():
         lines = [[group, *(columns[key][label, group] for key in columns)] for group in entries]
         table.groups.append((LABELS[label], lines))
@@ -164,7 +164,7 @@ def distribution_table(numbers: Numbers) -> Table:
                 places = places_of(numbers, quantity)
                 cells = [numbers.cell((*at, m), places) for m in ("mae", "rmse", "p50", "p90", "p99", "max", "spread")]
                 ratio = f"{100.0 * entry['rmse'] / entry['spread']:.2g} %" if entry["spread"] else ""
-                rows.append([f"{NAMES[quantity]} ({UNITS[quantity]})", numbers.cell((*at, "n"), soft=True), *cells, ratio])
+                rows.append([heading(quantity), numbers.cell((*at, "n"), soft=True), *cells, ratio])
             table.groups.append((LABELS[label], rows))
     return table
 
@@ -187,10 +187,10 @@ def outlier_tables(numbers: Numbers) -> list[Table]:
     """One table per quantity: the worst of the test and of the training data."""
     content = numbers.content["outliers"]
     tables = []
-    for quantity in QUANTITIES:
-        unit = UNITS[quantity]
-        place = {"force": ["atom"], "local_energy": ["atom"], "virial": ["component"]}.get(quantity, [])
-        table = Table(f"{NAMES[quantity].removesuffix(' component')} ({unit})",
+    for quantity in OBSERVABLES:
+        observable = OBSERVABLES[quantity]
+        place = ["component"] if observable.component_names else ["atom"] if observable.column else []
+        table = Table(f"{observable.label.removesuffix(' component')} ({error_unit(quantity)})",
                       ["frame", "config_type", *place, "reference", "model", "error", "× RMSE"], words=2 + len(place))
         for label in LABELS:
             entries = content.get(label, {}).get(quantity, [])
@@ -286,12 +286,13 @@ def tuning_table(numbers: Numbers, most: int = 10) -> Table:
     best = sorted(done, key=lambda k: trials[k]["objective"])[:most]
     names = list(dict.fromkeys(name for k in best for name in trials[k]["parameters"]))
     values = numbers.column([("tuning", "trials", k, "objective") for k in best], 5)
-    kinds = [q for q in QUANTITIES if any(q in trials[k].get("rmse", {}) for k in best)]
+    kinds = [q for q in OBSERVABLES if any(q in trials[k].get("rmse", {}) for k in best)]
     columns = [numbers.column([("tuning", "trials", k, "rmse", q) for k in best]) for q in kinds]
     columns.append([numbers.cell(("tuning", "trials", k, "seconds")) for k in best])
     rows = [[str(k + 1), *(_parameter(numbers, k, name) for name in names), values[row], *(column[row] for column in columns)]
             for row, k in enumerate(best)]
-    head = ["trial", *names, tuning["objective"], *(f"{NAMES[q]}, RMSE ({UNITS[q]})" for q in kinds), "seconds"]
+    errors = (f"{OBSERVABLES[q].label}, RMSE ({error_unit(q)})" for q in kinds)
+    head = ["trial", *names, tuning["objective"], *errors, "seconds"]
     return Table(f"The best {len(best)} of {len(trials)} trials, the best first.", head, [("", rows)])
 
 
@@ -306,11 +307,11 @@ def _parameter(numbers: Numbers, trial: int, name: str) -> Cell | str:
 def learning_table(numbers: Numbers) -> Table:
     """Errors against the number of training frames."""
     points = numbers.content["learning_curve"]
-    present = [q for q in QUANTITIES if any(q in p["errors"] for p in points)]
+    present = [q for q in OBSERVABLES if any(q in p["errors"] for p in points)]
     names = {"mae": "MAE", "rmse": "RMSE", "lowest": "lowest", "highest": "highest"}
     measures = [m for m in names if any(m in e for p in points for e in p["errors"].values())]
     columns = [numbers.column([("learning_curve", k, "errors", q, m) for k in range(len(points))])
                for q in present for m in measures]
     rows = [[numbers.cell(("learning_curve", k, "n_frames")), *(column[k] for column in columns)] for k in range(len(points))]
     return Table("", ["training frames", *([names[m] for m in measures] * len(present))], [("", rows)],
-                 [("", 1)] + [(f"{NAMES[q]} ({UNITS[q]})", len(measures)) for q in present])
+                 [("", 1)] + [(heading(q), len(measures)) for q in present])

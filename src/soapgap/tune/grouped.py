@@ -13,22 +13,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from soapgap.config import FitConfig
-from soapgap.data.dataset import Structure
-from soapgap.data.noise import Sigmas, sigmas
-from soapgap.data.virials import as_voigt
+from soapgap.data.noise import sigmas
+from soapgap.data.observables import OBSERVABLES
+from soapgap.data.structure import Structure
 from soapgap.learn.design import DesignMatrix, Targets
 from soapgap.learn.streaming_qr import StreamingQR
 from soapgap.ordered_map import ordered_map
 from soapgap.tune.likelihood import Rows, combine
 
 BUFFER_ROWS = 256
-_OWN_KEYS = {
-    "energy": {"energy_sigma"},
-    "local_energy": {"local_energy_sigma", "local_property_sigma"},
-    "force": {"force_sigma", "force_atom_sigma", "force_component_sigma"},
-    "virial": {"virial_sigma", "virial_component_sigma"},
-    "curvature": {"hessian_sigma"},
-}
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,7 @@ class Label:
     ----------
     fold : number of the fold
     config_type : of their frames
-    kind : "energy", "local_energy", "force", "virial" or "curvature"
+    kind : name of the observable
     own : the frames give the sigmas themselves, so that no key of the configuration changes them
     """
 
@@ -51,12 +44,12 @@ class Label:
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one kind of observation of one structure.
+    """The rows of one observable of one structure.
 
     Attributes
     ----------
     sigma : (n,) in the units of the observation
-    unit : (n,) what a scaled row is multiplied by to become eV per atom (energy, virial), eV/A, eV, eV/A^2
+    unit : (n,) what a scaled row is multiplied by to be in the unit of the observable (eV/atom for energy and virial)
     """
 
     label: Label
@@ -104,28 +97,16 @@ class Group:
         return self.own_errors if self.unit is None else self.unit * self.rows.triangle
 
 
-def label_parts(structure: Structure, target: Targets, config: FitConfig, fold: int) -> list[Part]:
-    """Kinds of the rows that `DesignMatrix.rows` makes of a structure, in their order, with sigmas and units."""
-    sigma, parts = sigmas(structure, config), []
-    for kind, values in _row_sigmas(structure, target, sigma).items():
-        if len(values):
-            values = values / np.sqrt(structure.weight)
-            unit = values * np.sqrt(structure.weight) / (len(structure.atoms) if kind in ("energy", "virial") else 1)
-            own = bool(_OWN_KEYS[kind] & structure.overrides.keys())
-            parts.append(Part(Label(fold, structure.config_type, kind, own), values, unit))
+def label_parts(structure: Structure, config: FitConfig, fold: int) -> list[Part]:
+    """Labels of the rows that `DesignMatrix.rows` makes of a structure, in their order, with sigmas and units."""
+    parts, root = [], np.sqrt(structure.weight)
+    for name, sigma in sigmas(structure, config).items():
+        if len(sigma):
+            observable, values = OBSERVABLES[name], sigma / root
+            unit = values * root / (len(structure.atoms) if observable.per_atom else 1)
+            own = bool(observable.sigma.own.keys() & structure.overrides.keys())
+            parts.append(Part(Label(fold, structure.config_type, name, own), values, unit))
     return parts
-
-
-def _row_sigmas(structure: Structure, target: Targets, sigma: Sigmas) -> dict[str, np.ndarray]:
-    n_local = 0 if target.local_energies is None else int(structure.used_local_energies.sum())
-    none = np.empty(0)
-    return {
-        "energy": none if target.energy is None else np.array([sigma.energy]),
-        "local_energy": np.full(n_local, sigma.local_energy),
-        "force": none if target.forces is None else sigma.forces[sigma.used_forces],
-        "virial": none if target.virial is None else np.broadcast_to(sigma.virial, as_voigt(target.virial).shape),
-        "curvature": none if target.curvatures is None else np.full(len(target.curvatures), sigma.curvature),
-    }
 
 
 def plan_groups(parts: Iterable[Sequence[Part]]) -> dict[Label, Planned]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from soapgap.learn.errors import QUANTITIES
+from soapgap.data.observables import OBSERVABLES
 from soapgap.tune.grouped import Group, Label, merge, merge_rows
 from soapgap.tune.likelihood import (
     Covariances,
@@ -25,8 +25,6 @@ FACTOR = 1000.0  # how far a sigma or a delta may go from its start
 LIKELIHOOD_PULL = 1.0  # what a decade away from the start adds to -2 log p: nothing beside an observation, ...
 FOLD_PULL = 1e-3  # ... and to the logarithm of an error: a tenth of a per cent
 MIN_ROWS = 20  # fewer observations do not determine a sigma of their own
-ENERGIES = ("energy", "local_energy")
-_MILLI = ("energy", "virial", "local_energy")
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class System:
     def kinds(self) -> list[str]:
         """Kinds of observations that occur."""
         present = {group.label.kind for group in self.groups}
-        return [kind for kind in QUANTITIES if kind in present]
+        return [kind for kind in OBSERVABLES if kind in present]
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def _sigma_names(system: System, sigmas: str) -> dict[tuple[str, str, bool], tup
         of_kind = {t: n for (t, k), n in counts.items() if k == kind}
         if sum(of_kind.values()) < MIN_ROWS:
             continue
-        if sigmas == "kind" or kind == "local_energy":  # which has one sigma in the configuration
+        if sigmas == "kind" or OBSERVABLES[kind].sigma.place is None:  # which has one sigma in the configuration
             names[config_type, kind, False] = ("sigma", kind)
         else:
             names[config_type, kind, False] = ("sigma", kind,
@@ -195,7 +193,7 @@ class FoldObjective:
         squares, slopes = np.zeros(len(self._kinds)), np.zeros((len(self._kinds), len(self._parameters.names)))
         for fold, triangle in leave_each_out(self._prior.triangle(scales), scaled):
             self._add_fold(fold, triangle, x, scales, squares, slopes)
-        units = np.array([1000.0 if kind in _MILLI else 1.0 for kind in self._kinds])
+        units = np.array([OBSERVABLES[kind].factor for kind in self._kinds])
         weights = np.array(list(self.weights.values()))
         squares = np.maximum(squares, np.finfo(float).tiny)
         value = float(weights @ np.log(units * np.sqrt(squares / self._counts)))
@@ -226,10 +224,10 @@ class FoldObjective:
 
 def kind_weights(kinds: Sequence[str], energy_weight: float) -> dict[str, float]:
     """Weights of the kinds that occur, with sum 1: `energy_weight` for energies, the rest in equal parts for the others."""
-    energies = [kind for kind in kinds if kind in ENERGIES]
-    others = [kind for kind in kinds if kind not in ENERGIES]
+    energies = [kind for kind in kinds if OBSERVABLES[kind].order == 0]
+    others = [kind for kind in kinds if OBSERVABLES[kind].order > 0]
     share = energy_weight if energies and others else float(bool(energies))
-    return {kind: share / len(energies) if kind in ENERGIES else (1.0 - share) / len(others) for kind in kinds}
+    return {kind: share / len(energies) if kind in energies else (1.0 - share) / len(others) for kind in kinds}
 
 
 def fold_errors(system: System, parameters: TunedParameters, x: np.ndarray) -> dict[str, dict[str, dict[str, float]]]:
@@ -237,7 +235,7 @@ def fold_errors(system: System, parameters: TunedParameters, x: np.ndarray) -> d
 
     Returns
     -------
-    errors : {config_type or "all": {kind: {"n", "rmse"}}} in the units of `validate.QUANTITIES`
+    errors : {config_type or "all": {kind: {"n", "rmse"}}} in error units
     """
     folds: list[list[Group]] = [[] for _ in range(system.n_folds)]
     for group in system.groups:
@@ -254,8 +252,7 @@ def fold_errors(system: System, parameters: TunedParameters, x: np.ndarray) -> d
                 entry[1] += group.rows.n_rows
     table: dict[str, dict[str, dict[str, float]]] = {"all": {}}
     for (config_type, kind), (square, n) in sorted(sums.items()):
-        unit = 1000.0 if kind in _MILLI else 1.0
-        table.setdefault(config_type, {})[kind] = {"n": n, "rmse": unit * float(np.sqrt(square / n))}
+        table.setdefault(config_type, {})[kind] = {"n": n, "rmse": OBSERVABLES[kind].factor * float(np.sqrt(square / n))}
     if len(table) == 2:
         table = {"all": table["all"]}
     return table

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from soapgap.config import FitConfig
+from soapgap.data.observables import OBSERVABLES
 from soapgap.tune.objectives import (
     DECADE,
     FoldObjective,
@@ -21,7 +22,6 @@ from soapgap.tune.objectives import (
 TOLERANCE = 1e-6
 MAX_STEPS = 100
 DIGITS = 3
-PLACES = {"energy": 0, "force": 1, "virial": 2, "curvature": 3}  # in default_sigma
 
 
 @dataclass(frozen=True)
@@ -108,25 +108,34 @@ def tuned_values(config: FitConfig, parameters: TunedParameters, x: np.ndarray) 
     for name, factor in factors.items():
         if name[0] == "delta":
             values[f"terms[{name[1]}].delta"] = _product(config.terms[name[1]].delta, factor)
-    if ("sigma", "local_energy") in factors:
-        values["local_energy_sigma"] = _product(config.local_energy_sigma, factors["sigma", "local_energy"])
-    if not any(name[0] == "sigma" and name[1] in PLACES for name in factors):
+    for kind, observable in OBSERVABLES.items():
+        if observable.sigma.setting and ("sigma", kind) in factors:
+            setting = observable.sigma.setting
+            values[setting] = _product(getattr(config, setting), factors["sigma", kind])
+    places = _places()
+    if not any(name[0] == "sigma" and name[1] in places for name in factors):
         return values
-    values["default_sigma"] = _sigmas(config.default_sigma, {k: factors.get(("sigma", k), 1.0) for k in PLACES})
+    values["default_sigma"] = _sigmas(config.default_sigma, {k: factors.get(("sigma", k), 1.0) for k in places})
     default = config.config_type_sigma.get("default", config.default_sigma)
-    own_types = {t for t, kind, _ in parameters.of_group if ("sigma", kind) not in factors and kind in PLACES}
+    own_types = {t for t, kind, _ in parameters.of_group if ("sigma", kind) not in factors and kind in places}
     types = sorted({*config.config_type_sigma, *own_types})
     for config_type in types:
-        of_type = {kind: factors.get(("sigma", kind), 1.0) for kind in PLACES}
+        of_type = {kind: factors.get(("sigma", kind), 1.0) for kind in places}
         of_type |= {kind: np.exp(x[number]) for (t, kind, _), number in parameters.of_group.items() if t == config_type}
         start = config.config_type_sigma.get(config_type, default)
         values.setdefault("config_type_sigma", {})[config_type] = _sigmas(start, of_type)
     return values
 
 
+def _places() -> list[str]:
+    """The observables of `default_sigma`, in its order."""
+    found = {o.sigma.place: name for name, o in OBSERVABLES.items() if o.sigma.place is not None}
+    return [found[place] for place in sorted(found)]
+
+
 def _sigmas(start: tuple[float, ...], factors: dict[str, float]) -> list[float]:
-    """[energy, force, virial, curvature] times their factors."""
-    return [_product(value, factors[kind]) for value, kind in zip(start, PLACES, strict=False)]
+    """`default_sigma` times the factors."""
+    return [_product(value, factors[kind]) for value, kind in zip(start, _places(), strict=False)]
 
 
 def _product(value: float, factor: float) -> float:

@@ -10,9 +10,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from soapgap.learn.errors import QUANTITIES
+from soapgap.data.observables import OBSERVABLES
 from soapgap.tune.config import TuneConfig
-from soapgap.tune.optimise import PLACES
 
 WORSE = 1.02  # an error that grew by more than this factor is worth a warning
 CONFIDENT = 2.0  # an error so many times larger than its sigma shows that the likelihood trusts the rows too much
@@ -24,13 +23,17 @@ def described(settings: dict[str, Any]) -> str:
 
 
 def _errors(errors: dict[str, dict]) -> str:
-    return ", ".join(f"{kind.replace('_', ' ')} {number(kind, entry['rmse'])} {QUANTITIES[kind]}"
+    return ", ".join(f"{OBSERVABLES[kind].words} {_with_unit(kind, entry['rmse'])}"
                      for kind, entry in errors["all"].items())
 
 
 def number(kind: str, value: float) -> str:
-    """An error in the units of `QUANTITIES`."""
-    return f"{value:.4f}" if kind in ("force", "curvature") else f"{value:.2f}"
+    """An error of an observable, in its error unit."""
+    return f"{value:.{OBSERVABLES[kind].decimals}f}"
+
+
+def _with_unit(kind: str, value: float) -> str:
+    return f"{number(kind, value)} {OBSERVABLES[kind].error_unit}"
 
 
 def trial_line(trial: dict[str, Any]) -> str:
@@ -46,7 +49,7 @@ def trial_table(trials: Sequence[dict[str, Any]], objective: str) -> Table:
                   pad_edge=False, collapse_padding=True, title_justify="left")
     table.add_column("settings")
     for kind in kinds:
-        table.add_column(f"{kind.replace('_', ' ')}\n{QUANTITIES[kind]}", justify="right")
+        table.add_column(f"{OBSERVABLES[kind].words}\n{OBSERVABLES[kind].error_unit}", justify="right")
     table.add_column("log\nlikelihood", justify="right")
     table.add_column(f"objective\n({objective})", justify="right")
     table.add_column("seconds", justify="right")
@@ -76,10 +79,10 @@ def summary_warnings(best: dict[str, Any], settings: TuneConfig, values: dict[st
     for kind, entry in best["errors"]["all"].items():
         before, after = best["errors_before"]["all"][kind]["rmse"], entry["rmse"]
         if after > WORSE * before:
-            found.append(f"the likelihood made the k-fold error of the {kind.replace('_', ' ')} larger: from "
-                         f"{number(kind, before)} to {number(kind, after)} {QUANTITIES[kind]}")
+            found.append(f"the likelihood made the k-fold error of the {OBSERVABLES[kind].words} larger: from "
+                         f"{number(kind, before)} to {_with_unit(kind, after)}")
     force = best["errors"]["all"].get("force")
-    sigma = values.get("default_sigma", (0.0, math.inf))[PLACES["force"]]
+    sigma = values.get("default_sigma", (0.0, math.inf))[OBSERVABLES["force"].sigma.place]
     if force and force["rmse"] > CONFIDENT * sigma:
         found.append(f"the k-fold error of the forces, {force['rmse']:.4f} eV/A, is more than {CONFIDENT:g} times their tuned "
                      f"sigma, {sigma:.4f} eV/A")
@@ -88,7 +91,7 @@ def summary_warnings(best: dict[str, Any], settings: TuneConfig, values: dict[st
 
 def left_out_lines(result: dict[str, Any]) -> list[str]:
     """Errors with one structure left out, and the strangest structures."""
-    mae = ", ".join(f"{kind.replace('_', ' ')} MAE {number(kind, e['mae'])} RMSE {number(kind, e['rmse'])} {QUANTITIES[kind]}"
+    mae = ", ".join(f"{OBSERVABLES[kind].words} MAE {number(kind, e['mae'])} RMSE {_with_unit(kind, e['rmse'])}"
                     for kind, e in result["errors"]["all"].items())
     worst = "; ".join(f"{item['where']} ({item['config_type']}): {item['rms_in_sigma']:g} sigma"
                       for item in result["worst"][:3])
@@ -100,5 +103,5 @@ def curve_line(curve: dict[str, Any]) -> str:
     lines = ["learning curve (frames: mean RMSE over the seeds)"]
     for kind, values in curve["errors"].items():
         points = ", ".join(f"{n}: {number(kind, sum(v) / len(v))}" for n, v in zip(curve["sizes"], values, strict=True))
-        lines.append(f"  {kind.replace('_', ' ')} ({curve['units'][kind]})  {points}")
+        lines.append(f"  {OBSERVABLES[kind].words} ({curve['units'][kind]})  {points}")
     return "\n".join(lines)

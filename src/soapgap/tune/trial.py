@@ -124,8 +124,7 @@ def pose_trial(bench: Bench, values: Mapping[str, Any], n_frames: int | None = N
     if s.folds > len(train.structures):
         raise InputError(f"folds = {s.folds}, but there are only {len(train.structures)} training frames")
     folds = choose_folds(train.structures, s.folds, s.seed, s.fold_by == "block")
-    parts = [label_parts(structure, target, problem.config, int(fold))
-             for structure, target, fold in zip(train.structures, problem.targets, folds, strict=True)]
+    parts = [label_parts(structure, problem.config, int(fold)) for structure, fold in zip(train.structures, folds, strict=True)]
     return problem, parts
 
 

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 
 from soapgap import figures
-from soapgap.learn.errors import QUANTITIES
-from soapgap.learn.summary import LABELS
+from soapgap.data.observables import OBSERVABLES
 from soapgap.tune.grouped import TallRows, each_structure, split
 from soapgap.tune.likelihood import combine, left_out_residuals, residuals, weights_of
 from soapgap.tune.objectives import trained_triangle
 from soapgap.tune.trial import Tuned
 
 WORST = 10
-_MILLI = ("energy", "virial", "local_energy")
 
 
 def scaled_rows(tuned: Tuned) -> Iterator[tuple[int, list]]:
@@ -33,7 +31,7 @@ def leave_one_out(tuned: Tuned, advance=lambda amount: None) -> dict[str, Any]:
 
     Returns
     -------
-    result : "errors", {config_type or "all": {kind: {"n", "rmse", "mae"}}} in the units of `validate.QUANTITIES`, and
+    result : "errors", {config_type or "all": {kind: {"n", "rmse", "mae"}}} in error units, and
         "worst", the structures with the largest residuals in units of sigma: place, config_type and root mean square
     """
     triangle = trained_triangle(tuned.system, tuned.parameters, tuned.x)
@@ -59,7 +57,7 @@ def leave_one_out(tuned: Tuned, advance=lambda amount: None) -> dict[str, Any]:
 def _table(collected: dict[tuple[str, str], list[np.ndarray]]) -> dict[str, dict[str, dict[str, float]]]:
     table: dict[str, dict[str, dict[str, float]]] = {"all": {}}
     for (config_type, kind), parts in sorted(collected.items()):
-        error = np.concatenate(parts) * (1000.0 if kind in _MILLI else 1.0)
+        error = np.concatenate(parts) * OBSERVABLES[kind].factor
         table.setdefault(config_type, {})[kind] = {"n": len(error), "rmse": float(np.sqrt(np.mean(error**2))),
                                                    "mae": float(np.mean(np.abs(error)))}
     return table if len(table) != 2 else {"all": table["all"]}
@@ -82,8 +80,7 @@ def learning_curve(tuned: Tuned, sizes: Sequence[int], n_seeds: int, seed: int, 
 
     Returns
     -------
-    curve : "sizes", "seeds", and "errors", {kind: [[RMSE of every seed] of every size]} in the units of
-        `validate.QUANTITIES`
+    curve : "sizes", "seeds", and "errors", {kind: [[RMSE of every seed] of every size]} in error units
     """
     folds = np.array([parts[0].label.fold if parts else -1 for parts in tuned.prepared.parts])
     held_out = [k % tuned.system.n_folds for k in range(n_seeds)]
@@ -103,8 +100,8 @@ def learning_curve(tuned: Tuned, sizes: Sequence[int], n_seeds: int, seed: int, 
             for kind, groups in left_out.items():
                 squares = sum(float(np.sum(residuals(g.errors, weights) ** 2)) for g in groups)
                 n = max(1, sum(g.rows.n_rows for g in groups))
-                errors[kind][place][k] = (1000.0 if kind in _MILLI else 1.0) * float(np.sqrt(squares / n))
-    return {"sizes": sizes, "seeds": n_seeds, "units": {kind: QUANTITIES[kind] for kind in kinds}, "errors": errors}
+                errors[kind][place][k] = OBSERVABLES[kind].factor * float(np.sqrt(squares / n))
+    return {"sizes": sizes, "seeds": n_seeds, "units": {kind: OBSERVABLES[kind].error_unit for kind in kinds}, "errors": errors}
 
 
 def _steps(folds: np.ndarray, held_out: int, sizes: Sequence[int], seed: Sequence[int]) -> np.ndarray:
@@ -143,5 +140,5 @@ def plot_curve(path: Path, curve: dict[str, Any]) -> None:
         for axes, (kind, values) in zip(panels[0], curve["errors"].items(), strict=True):
             errors = np.array(values)
             figures.learning_curve(axes, curve["sizes"], {"RMSE, left out": errors.mean(axis=1)}, curve["units"][kind],
-                                   LABELS[kind][0], (errors.min(axis=1), errors.max(axis=1)))
+                                   OBSERVABLES[kind].label, (errors.min(axis=1), errors.max(axis=1)))
         figures.save(figure, path)

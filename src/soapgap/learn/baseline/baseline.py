@@ -11,19 +11,19 @@ pairs never seen get 0.7 times the sum of their covalent radii. `inner` is 0.6 t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
-from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
 from soapgap.config.baseline import BaselineConfig
-from soapgap.data.dataset import Structure
-from soapgap.data.environments import neighbours_of
+from soapgap.data.observables import Outputs, present, values_of
+from soapgap.data.structure import Structure
 from soapgap.errors import InputError
-from soapgap.learn.curvature import model_curvatures
+from soapgap.learn.predict import model_outputs
 from soapgap.model import Model, PairTerm, RadialTable
 from soapgap.model.external import External
 from soapgap.neighbours.arrays import NeighbourArrays
@@ -133,14 +133,27 @@ def baseline_terms(config: BaselineConfig, species: Sequence[str], shortest: Map
     return [zbl_term(pair, *radii) for pair, radii in switch_radii(config, species, shortest).items()]
 
 
-class BaselineValues(NamedTuple):
-    """What the baseline alone gives for one structure: eV, eV/A, eV, eV per atom, eV/A^2; zeros without a baseline."""
+@dataclass(frozen=True)
+class BaselineValues:
+    """What the baseline alone gives for one structure.
+
+    Attributes
+    ----------
+    energy : float
+        eV.
+    forces : (n_atoms, 3) array or 0.0
+        eV/Angstrom.
+    known : dict of str to array
+        Of every observable that the structure has, (n_rows,), in the units of the observations; empty without a baseline.
+    """
 
     energy: float = 0.0
     forces: np.ndarray | float = 0.0
-    virial: np.ndarray | float = 0.0
-    local_energies: np.ndarray | float = 0.0
-    curvatures: np.ndarray | float = 0.0
+    known: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __add__(self, other: BaselineValues) -> BaselineValues:
+        known = {name: self.known.get(name, 0.0) + other.known.get(name, 0.0) for name in {**self.known, **other.known}}
+        return BaselineValues(self.energy + other.energy, self.forces + other.forces, known)
 
 
 NO_BASELINE = BaselineValues()
@@ -148,26 +161,26 @@ NO_BASELINE = BaselineValues()
 
 def baseline_values(terms: Sequence[PairTerm], species: Sequence[str], structures: Sequence[Structure],
                     delta: float = 0.01) -> list[BaselineValues]:
-    """Energy, forces, virial, energies of the atoms and curvatures of the baseline alone, for every structure.
+    """What the terms of the baseline alone give for every structure.
 
     Parameters
     ----------
-    delta : displacement for the curvatures (A)
+    terms : terms of the model that are not fitted
+    species : chemical symbols of the model
+    structures : the data
+    delta : displacement for second derivatives (Angstrom)
     """
     if not terms:
         return [NO_BASELINE] * len(structures)
     evaluator = Model(list(species), dict.fromkeys(species, 0.0), list(terms), {}).evaluator(1)
-    values = []
-    for structure in structures:
-        neighbours = neighbours_of(structure, evaluator.cutoff, species)
-        shares = np.zeros(len(neighbours.neighbour_atom)) if evaluator.shares_energy else None
-        energies, gradients = evaluator.evaluate(neighbours, shares=shares)
-        if shares is not None:
-            energies = energies + np.bincount(neighbours.neighbour_atom, weights=shares, minlength=neighbours.n_atoms)
-        forces, virial = evaluator.forces_and_virial(neighbours, gradients)
-        curvatures = 0.0 if structure.curvatures is None else model_curvatures(evaluator, structure, delta)
-        values.append(BaselineValues(float(energies.sum()), forces, virial, energies, curvatures))
-    return values
+    return [values_at(s, lambda moved, needs: model_outputs(evaluator, moved, needs), delta) for s in structures]
+
+
+def values_at(structure: Structure, source: Callable[[Structure, set[str]], Outputs], delta: float) -> BaselineValues:
+    """Energy, forces and all observables of one structure by a source of outputs, which is asked once for its own positions."""
+    outputs = source(structure, {"gradient"}.union(*(o.needs for o in present(structure))))
+    known = values_of(lambda moved, needs: outputs if moved is structure else source(moved, needs), structure, delta)
+    return BaselineValues(float(outputs.energy), -outputs.gradient.reshape(-1, 3), known)
 
 
 def dimer_scan(model: Model, shortest: Mapping[Pair, float],

@@ -9,19 +9,19 @@ terms of the model; their own e0 is left out, as the e0 of the fit, from data le
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from soapgap.config import FitConfig
 from soapgap.config.baseline import BaselineConfig
-from soapgap.data.dataset import Structure
+from soapgap.data.observables import OBSERVABLES, Outputs, present
+from soapgap.data.structure import Structure
 from soapgap.data.virials import as_voigt
 from soapgap.errors import InputError, ModelFileError
 from soapgap.files import hash_files
-from soapgap.learn.baseline.baseline import BaselineValues, baseline_terms, baseline_values, dimer_remark
-from soapgap.learn.curvature import central_differences
+from soapgap.learn.baseline.baseline import BaselineValues, baseline_terms, baseline_values, dimer_remark, values_at
 from soapgap.learn.errors import Comparison
 from soapgap.model import Model, Term
 from soapgap.model.external import External, ExternalValues, LammpsPotential, check_potentials, potential_from_json
@@ -161,7 +161,7 @@ def make_reference(config: FitConfig, species: Sequence[str], shortest: Mapping[
     for name, terms in given.files.items():
         of_file = baseline_values(terms, species, structures, delta)
         _describe(f"{name} ({len(terms)} terms)", [v.forces for v in of_file], say)
-        values = summed(values, of_file)
+        values = [a + b for a, b in zip(values, of_file, strict=True)]
     forces: dict[str, list] = {}
     outside = outside_values(given.external, species, structures, delta, say, "train", forces)
     for name, all_forces in forces.items():
@@ -172,7 +172,7 @@ def make_reference(config: FitConfig, species: Sequence[str], shortest: Mapping[
         remark = dimer_remark(External(given.external, species), species)
         if remark is not None:
             say.warning(remark)
-        values = summed(values, outside)
+        values = [a + b for a, b in zip(values, outside, strict=True)]
     return Reference(own + given.terms, given.external, given.fingerprint, repulsion, outside, values)
 
 
@@ -208,36 +208,39 @@ def _describe(name: str, forces: Sequence[np.ndarray], say: Reporter) -> None:
 
 
 def _external_values(engine: External, structure: Structure, delta: float, forces: dict[str, list]) -> BaselineValues:
-    try:
+
+    def source(moved: Structure, needs: set[str]) -> Outputs:
+        if moved is not structure:
+            return _outputs(engine.compute(moved.atoms))
         total = None
         for name, values in engine.parts(structure.atoms):
             forces.setdefault(name, []).append(values.forces)
-            _require(name, values, structure)
-            of_atoms = 0.0 if structure.local_energies is None else values.energies
-            one = BaselineValues(values.energy, values.forces, 0.0 if values.virial is None else values.virial, of_atoms)
-            total = one if total is None else summed([total], [one])[0]
-        if structure.curvatures is not None:
-            def slope(moved: Structure, direction: np.ndarray) -> float:
-                return -float(np.sum(engine.compute(moved.atoms).forces * direction))
+            _require(name, _outputs(values), structure)
+            total = _outputs(values) if total is None else total + _outputs(values)
+        return total
 
-            total = total._replace(curvatures=central_differences(structure, delta, slope))
+    try:
+        return values_at(structure, source, delta)
     except InputError as error:
         raise InputError(f"{structure.where}: {error}") from None
-    return total
 
 
-def _require(name: str, values: ExternalValues, structure: Structure) -> None:
-    if structure.virial is not None and values.virial is None:
-        raise InputError(f"the data have a virial or stress, and {name} gives no stress: use a calculator that gives it, or "
-                         'set data.virial_key = "" and data.stress_key = ""')
-    if structure.local_energies is not None and values.energies is None:
-        raise InputError(f"the data have energies of atoms, and {name} does not say how its energy is shared among atoms: use "
-                         'another potential, or set data.local_energy_key = ""')
+def _outputs(values: ExternalValues) -> Outputs:
+    strain = None if values.virial is None else -as_voigt(values.virial)
+    return Outputs(values.energy, values.energies, -values.forces.ravel(), strain)
 
 
-def summed(first: Sequence[BaselineValues], second: Sequence[BaselineValues]) -> list[BaselineValues]:
-    """Structure by structure."""
-    return [BaselineValues(*(a + b for a, b in zip(x, y, strict=True))) for x, y in zip(first, second, strict=True)]
+_LACKING = {
+    "strain": ("a virial or stress", "gives no stress: use a calculator that gives it"),
+    "local": ("energies of atoms", "does not say how its energy is shared among atoms: use another potential"),
+}
+
+
+def _require(name: str, outputs: Outputs, structure: Structure) -> None:
+    for observable in present(structure):
+        for what, (data, why) in _LACKING.items():
+            if what in observable.needs and getattr(outputs, what) is None:
+                raise InputError(f"the data have {data}, and {name} {why}, or set {observable.to_unread}")
 
 
 def _warn_of_shifted_atoms(structures: Sequence[Structure], outside: Sequence[BaselineValues], say: Reporter) -> None:
@@ -250,40 +253,23 @@ def _warn_of_shifted_atoms(structures: Sequence[Structure], outside: Sequence[Ba
             return
 
 
-def remainder(structures: Sequence[Structure], values: Sequence[BaselineValues]) -> list[Structure]:
-    """The data without what the values say; as they are if there are no values."""
-    if not values:
-        return list(structures)
+def with_outside(comparisons: dict[str, Comparison], structures: Sequence[Structure],
+                 values: Sequence[BaselineValues]) -> dict[str, Comparison]:
+    """Comparisons of the terms of a model, with what external potentials give added to the predictions.
 
-    def less(known, part):
-        return None if known is None else known - part
-
-    return [replace(s, energy=less(s.energy, v.energy), forces=less(s.forces, v.forces), virial=less(s.virial, v.virial),
-                    local_energies=less(s.local_energies, v.local_energies), curvatures=less(s.curvatures, v.curvatures))
-            for s, v in zip(structures, values, strict=True)]
-
-
-def restored(comparisons: dict[str, Comparison], structures: Sequence[Structure],
-             values: Sequence[BaselineValues]) -> dict[str, Comparison]:
-    """Comparisons of the `remainder` with what it lacks added to reference and prediction."""
+    Parameters
+    ----------
+    comparisons : by observable (`compare`)
+    structures : that were compared
+    values : of every structure (`outside_values`); empty if there are no external potentials
+    """
     if not values:
         return comparisons
     whole = {}
-    for quantity, comparison in comparisons.items():
+    for name, comparison in comparisons.items():
         part = np.zeros(len(comparison.reference))
         for n in np.unique(comparison.frames):
-            part[comparison.frames == n] = _of_quantity(quantity, structures[n], values[n])
-        changed = {"reference": comparison.reference + part, "predicted": comparison.predicted + part}
-        whole[quantity] = Comparison(**{f.name: changed.get(f.name, getattr(comparison, f.name)) for f in fields(Comparison)})
+            per = len(structures[n].atoms) if OBSERVABLES[name].per_atom else 1
+            part[comparison.frames == n] = values[n].known[name] / per
+        whole[name] = replace(comparison, predicted=comparison.predicted + part)
     return whole
-
-
-def _of_quantity(quantity: str, structure: Structure, values: BaselineValues) -> np.ndarray:
-    n = len(structure.atoms)
-    return {
-        "energy": lambda: values.energy / n,
-        "force": lambda: values.forces[structure.used_forces].ravel(),
-        "virial": lambda: as_voigt(values.virial) / n,
-        "local_energy": lambda: values.local_energies[structure.used_local_energies],
-        "curvature": lambda: values.curvatures,
-    }[quantity]()
