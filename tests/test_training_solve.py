@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
+from soapgap.files import hash_json
 from soapgap.kinds.sparse.select import farthest_points, leverage_scores, select, unique_rows
 from soapgap.learn.prior import regulariser
-from soapgap.learn.state import FitState, identity, load_state, pack, unpack
+from soapgap.learn.state import FitState, load_state, pack, unpack
 from soapgap.learn.streaming_qr import StreamingQR
 from soapgap.ordered_map import ordered_map
 
@@ -27,7 +28,7 @@ def solve(rows, targets, covariance, block, jitter=1e-8):
     augmented = np.column_stack([rows, targets])
     for start in range(0, len(rows), block):
         solver.update(np.asfortranarray(augmented[start:start + block]))
-    return solver.regularised_solution([regulariser(covariance.copy(), jitter)])
+    return solver.regularised_solution([regulariser(covariance.copy(), jitter)])[:, 0]
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 400, 1000])
@@ -64,15 +65,39 @@ def test_several_kernels_and_a_resumed_triangle():
     first = StreamingQR(40)
     for part in np.array_split(block, 4)[:2]:
         first.update(np.asfortranarray(part))
-    second = StreamingQR(40, unpack(pack(first.triangle)))
+    second = StreamingQR(40, triangle=unpack(pack(first.triangle)))
     for part in np.array_split(block, 4)[2:]:
         second.update(np.asfortranarray(part))
     np.testing.assert_array_equal(one.triangle, second.triangle)
-    weights = one.regularised_solution(factors)
+    weights = one.regularised_solution(factors)[:, 0]
     dense_rows = np.vstack([both, np.block([[factors[0], np.zeros((20, 20))], [np.zeros((20, 20)), factors[1]]])])
     dense = np.linalg.lstsq(dense_rows, np.concatenate([targets, np.zeros(40)]), rcond=None)[0]
     expected = both @ dense
     np.testing.assert_allclose(both @ weights, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+def test_several_right_hand_sides_are_one_after_another():
+    """Solutions of n right-hand sides are those of n solvers; T^T T are the products of the residuals."""
+    rows, targets, covariance = problem(n_columns=9)
+    many = np.column_stack([targets, np.cos(targets), targets**2 + 1.0])
+    factor = regulariser(covariance.copy(), 1e-8)
+    solver = StreamingQR(9, 3)
+    for part in np.array_split(np.column_stack([rows, many]), 5):
+        solver.update(np.asfortranarray(part))
+    triangle = solver.triangle
+    np.testing.assert_array_equal(triangle, np.triu(triangle))
+    left = many - rows @ np.linalg.lstsq(rows, many, rcond=None)[0]
+    np.testing.assert_allclose(triangle[9:, 9:].T @ triangle[9:, 9:], left.T @ left, rtol=1e-9)
+    found = solver.regularised_solution([factor])
+    assert found.shape == (9, 3)
+    for k in range(3):
+        alone = rows @ solve(rows, many[:, k], covariance, 80)
+        np.testing.assert_allclose(rows @ found[:, k], alone, rtol=0, atol=1e-11 * np.abs(alone).max())
+
+
+def test_a_triangle_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"triangle has shape \(5, 5\), expected \(6, 6\)"):
+        StreamingQR(4, 2, np.zeros((5, 5)))
 
 
 # ---- sparse points ------------------------------------------------------------------------------------------------
@@ -142,8 +167,8 @@ def test_cur_prefers_what_is_rare():
 def test_state_round_trip(tmp_path):
     triangle = np.triu(np.random.default_rng(0).standard_normal((6, 6)))
     np.testing.assert_array_equal(unpack(pack(triangle)), triangle)
-    state = FitState(identity({"a": 1}, "hash", "1.0"), 7, False, pack(triangle), [np.ones((2, 3)), np.arange(3.0)],
-                     [np.full((2, 2), -1), np.arange(6).reshape(3, 2)], {"e0": {"Si": -1.5}})
+    state = FitState(hash_json({"a": 1}, "hash", "1.0"), 7, False, pack(triangle), [np.ones((2, 3)), np.arange(3.0)],
+                     [np.full((2, 2), -1), np.arange(6).reshape(3, 2)], {"e0": {"Si": -1.5}}, 2)
     path = tmp_path / "m.fit"
     state.save(path)
     again = load_state(path)
@@ -151,10 +176,12 @@ def test_state_round_trip(tmp_path):
     np.testing.assert_array_equal(again.packed, state.packed)
     np.testing.assert_array_equal(again.sparse[1], np.arange(3.0))
     np.testing.assert_array_equal(again.origins[1], [[0, 1], [2, 3], [4, 5]])
-    assert again.facts == {"e0": {"Si": -1.5}}
+    assert (again.facts, again.n_rhs) == ({"e0": {"Si": -1.5}}, 2)
     before = path.read_bytes()
     state.save(path)
     assert path.read_bytes() == before
+    path.write_bytes(before.replace(b'\\"format\\":3', b'\\"format\\":2'))  # without n_rhs
+    assert load_state(path) is None
     path.write_bytes(before[:-5])
     assert load_state(path) is None
     path.write_bytes(b"")
@@ -164,8 +191,8 @@ def test_state_round_trip(tmp_path):
 
 
 def test_identity_depends_on_everything():
-    known = {identity({"a": 1}, "h", "1"), identity({"a": 2}, "h", "1"), identity({"a": 1}, "g", "1"),
-             identity({"a": 1}, "h", "2")}
+    known = {hash_json({"a": 1}, "h", "1"), hash_json({"a": 2}, "h", "1"), hash_json({"a": 1}, "g", "1"),
+             hash_json({"a": 1}, "h", "2")}
     assert len(known) == 4
 
 

@@ -18,18 +18,18 @@ from soapgap.say import Reporter
 
 
 def solve(solver: StreamingQR, prior: Prior, say: Reporter) -> tuple[np.ndarray, Conditions]:
-    """Weights of all kernels, (M,), from the triangle of all rows, whitened by the prior; ends the factorisation."""
+    """Weights of all kernels, (M, n_rhs), from the triangle of all rows, whitened by the prior; ends the factorisation."""
     weights = prior.weights(solver.regularised_solution())
-    conditions = Conditions(prior.jitter, prior.conditions, condition_of_triangle(solver.triangle[:-1, :-1]))
+    conditions = Conditions(prior.jitter, prior.conditions, condition_of_triangle(solver.r))
     say.line(str(conditions))
     return weights, conditions
 
 
 def assemble(problem: Problem, kernels: Sequence[Kernel], weights: np.ndarray) -> Model:
-    """The model with these weights, (M,), of all kernels; without reduced forms and provenance."""
+    """The model whose energy has the first of these weights, (M, n_rhs); without reduced forms and provenance."""
     terms, column = [], 0
     for kernel in kernels:
-        terms += kernel.finished(weights[column:column + kernel.n_sparse])
+        terms += kernel.finished(weights[column:column + kernel.n_sparse, 0])
         column += kernel.n_sparse
     return Model(problem.species, problem.e0, terms + problem.reference.terms, {}, problem.reference.external)
 

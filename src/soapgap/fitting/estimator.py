@@ -134,7 +134,7 @@ class GapModel:
         config, structures = problem.config, problem.train.structures
         _, threads, block_rows = fit_into(memory, problem.plan, structures, threads)
         kernels = make_kernels(problem.plan, threads, say)
-        solver = StreamingQR(sum(k.n_sparse for k in kernels))
+        solver = StreamingQR(sum(k.n_sparse for k in kernels), problem.n_rhs)
         prior = make_prior(kernels, config.sparse_jitter, problem.train, say)
         factorise(problem, kernels, prior, solver, 0, block_rows, threads, Ranks(), Checkpoints.none(), say)
         weights, self.conditions_ = solve(solver, prior, say)

@@ -195,7 +195,8 @@ class _Fit:
     def _factorise(self, state: FitState | None) -> StreamingQR:
         """The design matrix in blocks, folded into one triangle, with checkpoints."""
         done = self.ranks.broadcast(0 if state is None else state.n_done)
-        solver = StreamingQR(sum(k.n_sparse for k in self.kernels), None if state is None else unpack(state.packed))
+        solver = StreamingQR(sum(k.n_sparse for k in self.kernels), self.problem.n_rhs,
+                             None if state is None else unpack(state.packed))
         checkpoints = Checkpoints(self._checkpoint, self.checkpoint_seconds)
         if self.ranks.is_root and state is None and self.checkpoint_seconds is None:
             checkpoints.write(solver, 0)  # the choice of the sparse points was work, too
@@ -208,7 +209,7 @@ class _Fit:
     def _state(self, solver_triangle, n_done: int, complete: bool) -> FitState:
         earlier = [] if self.earlier is None else self.earlier.training_data
         return FitState(self._identity(), n_done, complete, solver_triangle, [k.sparse_points for k in self.kernels],
-                        [k.origins for k in self.kernels], self.problem.facts(self.prior.jitter, earlier))
+                        [k.origins for k in self.kernels], self.problem.facts(self.prior.jitter, earlier), self.problem.n_rhs)
 
     def _checkpoint(self, solver: StreamingQR, n_done: int) -> None:
         try:

@@ -40,18 +40,20 @@ def targets(structure: Structure, e0: dict[str, float], baseline: BaselineValues
 
 @dataclass(frozen=True)
 class DesignMatrix:
-    """Makes the scaled rows [Lambda^(-1/2) K_nm | Lambda^(-1/2) y].
+    """Makes the scaled rows [Lambda^(-1/2) K_nm | Lambda^(-1/2) Y].
 
     Attributes
     ----------
     kernels : in the order of their columns
     species : chemical symbols of the model
     config : for the noise and the cutoff
+    n_rhs : number of right-hand sides
     """
 
     kernels: Sequence[Kernel]
     species: list[str]
     config: FitConfig
+    n_rhs: int = 1
 
     @property
     def n_columns(self) -> int:
@@ -59,15 +61,17 @@ class DesignMatrix:
         return sum(kernel.n_sparse for kernel in self.kernels)
 
     def rows(self, evaluator, structure: Structure, target: Targets) -> np.ndarray:
-        """All rows of one structure, (n_rows, M + 1): K_nm and targets, both divided by the sigmas.
+        """All rows of one structure, (n_rows, M + n_rhs): K_nm and targets, both divided by the sigmas.
 
         Parameters
         ----------
         evaluator : of the SOAP kernels (`rows_evaluator`), used by this call alone
         structure : Structure
         target : Targets
+            Of each observable (n_rows,), or (n_rows, n_rhs).
         """
-        block = np.zeros((sum(map(len, target.values())), self.n_columns + 1))
+        m = self.n_columns
+        block = np.zeros((sum(map(len, target.values())), m + self.n_rhs))
         if len(block) == 0:
             return block
         sigma, places, row = sigmas(structure, self.config), {}, 0
@@ -76,7 +80,7 @@ class DesignMatrix:
             row += len(values)
         self._fill(evaluator, structure, {name: place for name, place in places.items() if len(place)})
         for name, values in target.items():
-            places[name][:, -1] = values
+            places[name][:, m:] = np.reshape(values, (len(values), self.n_rhs))
             places[name] /= np.reshape(sigma[name] / np.sqrt(structure.weight), (-1, 1))
         return block
 
@@ -98,16 +102,16 @@ class DesignMatrix:
                     neighbours = neighbours_of(moved, self.config.cutoff, self.species)
                     return np.concatenate([linear(_outputs(k, evaluator, neighbours, needs)) for k in self.kernels], axis=-1)
 
-                places[observable.name][:, :-1] = observable.rows(at, structure, self.config.hessian_delta)
+                places[observable.name][:, :self.n_columns] = observable.rows(at, structure, self.config.hessian_delta)
 
     def blocks(self, structures: Sequence[Structure], targets_of: Sequence[Targets], evaluators: Sequence,
                ranges: Sequence[range], prior: Prior) -> Iterator[np.ndarray]:
-        """Rows of whole structures, whitened, (rows, M + 1) in Fortran order, one block for each range (`partition`)."""
+        """Rows of whole structures, whitened, (rows, M + n_rhs) in Fortran order, one block for each range (`partition`)."""
         items = [(structures[k], targets_of[k]) for part in ranges for k in part]
         ahead = max(map(len, ranges), default=0)  # the rows of a block are made while the one before is folded in
         results = ordered_map(lambda evaluator, item: prior.whiten(self.rows(evaluator, *item)), items, evaluators, ahead)
         for part in ranges:
-            yield _stack([rows for _, rows in zip(part, results, strict=False)], self.n_columns + 1)
+            yield _stack([rows for _, rows in zip(part, results, strict=False)], self.n_columns + self.n_rhs)
 
 
 def partition(structures: Sequence[Structure], block_rows: int, start: int = 0) -> list[range]:

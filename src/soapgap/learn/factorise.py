@@ -71,7 +71,7 @@ def factorise(problem: Problem, kernels: Sequence[Kernel], prior: Prior, solver:
     threads : of this rank, for rows; the factorisation runs beside them
     """
     structures = problem.train.structures
-    design = DesignMatrix(kernels, problem.species, problem.config)
+    design = DesignMatrix(kernels, problem.species, problem.config, solver.n_rhs)
     blocks = partition(structures, block_rows, done)
     first = rows_evaluator(problem.species, kernels, problem.config.exact)
     evaluators = [first, *(first.clone() for _ in range(threads - 1))]

@@ -40,7 +40,7 @@ class Prior:
 
         Parameters
         ----------
-        rows : (n, M + 1) K_nm and targets; changed and returned
+        rows : (n, M + n_rhs) K_nm and targets; changed and returned
         """
         column = 0
         for factor in self.factors:
@@ -50,7 +50,7 @@ class Prior:
         return rows
 
     def weights(self, beta: np.ndarray) -> np.ndarray:
-        """alpha = U^-1 beta, (M,)."""
+        """alpha = U^-1 beta, (M, n_rhs)."""
         parts, column = [], 0
         for factor in self.factors:
             parts.append(solve_triangular(factor, beta[column:column + len(factor)], check_finite=False))

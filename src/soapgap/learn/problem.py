@@ -60,7 +60,7 @@ class Problem:
     shortest : shortest training distance (Angstrom) of the pairs of species that occur within the cutoff
     reference : what is subtracted before the fit and belongs to the model
     e0 : energy of an isolated atom (eV)
-    targets : of every structure, what is left to learn
+    targets : of every structure, what is left to learn, (n_rows,) or (n_rows, n_rhs) for each observable
     plan : kernels to be
     folder : what relative paths in the configuration are relative to
     """
@@ -86,9 +86,14 @@ class Problem:
         settings["data"].pop("test", None)
         settings["frames"] = list(self.train.n_frames)  # which frames belong to which file, hence to which weight
         settings["added to"] = earlier
-        settings["observables"] = list(OBSERVABLES)
+        settings["observables"], settings["n_rhs"] = list(OBSERVABLES), self.n_rhs
         settings["other files"] = self.reference.fingerprint | {str(path): hash_files([path]) for path in self.sparse_files}
         return hash_json(settings, self.train.sha256, soapgap.__version__)
+
+    @property
+    def n_rhs(self) -> int:
+        """Number of right-hand sides: columns of the targets."""
+        return next((v[0].size for target in self.targets for v in target.values() if len(v)), 1)
 
     @property
     def sparse_files(self) -> list[Path]:

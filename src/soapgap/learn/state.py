@@ -1,8 +1,8 @@
 """The state of a fit, MODEL.fit: the triangle R, Q^T y, and how far the data have been folded in.
 
 While a fit runs the file is its checkpoint; when it has ended the file is what appending data and variances start from.
-It is a safetensors file: `triangle` [[R, Q^T y], [0, rho]] (packed rows of the upper triangle), the sparse points, and
-one JSON string under the key "soapgap_fit".
+It is a safetensors file: `triangle` [[R, Q^T Y], [0, T]] (packed rows of the upper triangle, `streaming_qr`), the sparse
+points, and one JSON string under the key "soapgap_fit", with the number of right-hand sides `n_rhs`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ class FitState:
     identity : fingerprint of all that decides the triangle: configuration, training data, program version
     n_done : number of structures folded in
     complete : the fit has ended
-    packed : rows of the upper triangle (M + 1, M + 1) one after the other (`pack`, `unpack`)
+    packed : rows of the upper triangle (M + n_rhs, M + n_rhs) one after the other (`pack`, `unpack`)
     sparse : sparse points of every kernel, in the order of the columns
     origins : (n_sparse, 2) structure and atom of every sparse point, -1 where there is none
     facts : configuration, species, e0, shortest distances and data, as plain JSON values: what a fit that adds data needs
+    n_rhs : number of right-hand sides
     """
 
     identity: str
@@ -45,6 +46,7 @@ class FitState:
     sparse: Sequence[np.ndarray]
     origins: Sequence[np.ndarray] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    n_rhs: int = 1
 
     def save(self, path: Path) -> None:
         """Write the file as a whole.
@@ -61,6 +63,7 @@ class FitState:
             "identity": self.identity,
             "n_done": self.n_done,
             "n_kernels": len(self.sparse),
+            "n_rhs": self.n_rhs,
         }
         tensors = {"triangle": self.packed}
         for index, points in enumerate(self.sparse):
@@ -106,7 +109,8 @@ def load_state(path: Path) -> FitState | None:
             origins = [file.get_tensor(f"origins.{index}") for index in range(header["n_kernels"])]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
-    return FitState(header["identity"], header["n_done"], header["complete"], packed, sparse, origins, header["facts"])
+    return FitState(header["identity"], header["n_done"], header["complete"], packed, sparse, origins, header["facts"],
+                    header["n_rhs"])
 
 
 def find_state(path: Path, identity: str, required: bool) -> FitState | None:

@@ -93,7 +93,7 @@ class Covariances:
 
 def combine(triangle: np.ndarray, blocks: Sequence[np.ndarray]) -> np.ndarray:
     """The triangle of an upper triangle, (M + 1, M + 1), on top of blocks of rows or triangles (`Rows.triangle`)."""
-    solver = StreamingQR(len(triangle) - 1, triangle)
+    solver = StreamingQR(len(triangle) - 1, triangle=triangle)
     for block in blocks:
         solver.update(np.array(block, order="F"), trapezoid=len(block) if len(block) == len(triangle) else 0)
     return solver.triangle
