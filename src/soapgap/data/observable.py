@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,11 @@ class SigmaRule:
     extensive: bool = False
     own: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
 
+    @property
+    def configured(self) -> bool:
+        """Whether a key of the configuration has it."""
+        return self.place is not None or self.setting is not None
+
 
 class Observable:
     """One kind of observation. A subclass sets what differs: name, unit, sigma, and `map` (or `rows`) at least.
@@ -115,9 +121,9 @@ class Observable:
     sigma = SigmaRule()
 
     def __init_subclass__(cls) -> None:
-        for attribute, default in (("label", "name"), ("tally", "name"), ("error_unit", "unit")):
-            if not hasattr(cls, attribute) and hasattr(cls, default):
-                setattr(cls, attribute, getattr(cls, default))
+        for attribute, default in (("label", "words"), ("tally", "name"), ("error_unit", "unit")):
+            if not hasattr(cls, attribute):
+                setattr(cls, attribute, property(attrgetter(default)))
 
     @property
     def words(self) -> str:

@@ -128,7 +128,7 @@ def _sigma_names(system: System, sigmas: str) -> dict[tuple[str, str, bool], tup
     names: dict[tuple[str, str, bool], tuple] = {}
     for (config_type, kind), n_rows in counts.items():
         of_kind = {t: n for (t, k), n in counts.items() if k == kind}
-        if sum(of_kind.values()) < MIN_ROWS:
+        if sum(of_kind.values()) < MIN_ROWS or not OBSERVABLES[kind].sigma.configured:
             continue
         if sigmas == "kind" or OBSERVABLES[kind].sigma.place is None:  # which has one sigma in the configuration
             names[config_type, kind, False] = ("sigma", kind)
