@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io import iread
 
-from soapgap.config.data import DataConfig, DataFile, as_files
+from soapgap.config.data import EXPECTED_IF_NAMED, DataConfig, DataFile, as_files
 from soapgap.data.noise import overrides
 from soapgap.data.observables import OBSERVABLES
 from soapgap.data.structure import Structure
@@ -192,7 +192,7 @@ def _structure(frame: Atoms, keys: DataConfig, file: DataFile, where: str) -> St
 def _require(structures: Sequence[Structure], keys: DataConfig, seen: _SeenKeys, name: str) -> None:
     """A quantity that the user expects and that no frame has is a misspelt name, not an empty set."""
     wanted = {setting: o for o in OBSERVABLES.values() for setting in o.settings
-              if o.expected or setting in keys.model_fields_set}
+              if setting not in EXPECTED_IF_NAMED or setting in keys.model_fields_set}
     for setting, observable in sorted(wanted.items()):
         have = seen.per_atom if observable.column else seen.per_frame
         key = observable.frame_key(getattr(keys, setting))

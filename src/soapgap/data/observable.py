@@ -83,7 +83,6 @@ class Observable:
     error_unit, factor : of an error, and what an error in `unit` is multiplied by; by default `unit` and 1
     tally : the key in counts of data; by default the name
     common : counted in every data set, even if it has none
-    expected : that no frame has it is an error, unless its key is ""
     settings : keys of `[data]` with the names of the quantity in a frame; the first one is named in messages
     key : if there are no such settings, the name itself; by default `name`
     column : a column, not a value of the whole frame
@@ -105,7 +104,6 @@ class Observable:
     factor: float = 1.0
     tally: str
     common = False
-    expected = False
     settings: tuple[str, ...] = ()
     key: str | None = None
     column = False

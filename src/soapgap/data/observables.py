@@ -33,7 +33,7 @@ class Energy(Observable):
 
     name, label, tally = "energy", "energy", "energies"
     unit, error_unit, factor, per_atom = "eV/atom", "meV/atom", 1000.0, True
-    settings, common, expected = ("energy_key",), True, True
+    settings, common = ("energy_key",), True
     sigma = SigmaRule(place=0, extensive=True, own={"energy_sigma": ()})
 
     def read(self, frame, keys, own, where):
@@ -78,7 +78,7 @@ class Force(Observable):
 
     name, label, tally = "force", "force component", "force_components"
     unit, error_unit = "eV/A", "eV/A"
-    settings, column, common, expected = ("forces_key",), True, True, True
+    settings, column, common = ("forces_key",), True, True
     mask, vector, order, sign = "force_mask", 3, 1, -1.0
     needs = frozenset({"gradient"})
     sigma = SigmaRule(place=1, own={"force_sigma": (), "force_atom_sigma": (1,), "force_component_sigma": (3,)})
