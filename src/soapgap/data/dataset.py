@@ -67,8 +67,10 @@ def read_dataset(files: Sequence[str | DataFile], keys: DataConfig, folder: Path
 
     Parameters
     ----------
-    files : paths, relative ones to `folder`, or files with weights and types
-    keys : names of the quantities (`[data]` of the configuration)
+    files : sequence of str or DataFile
+        Paths, relative ones to `folder`, or files with weights and types.
+    keys : DataConfig
+        Names of the quantities (`[data]` of the configuration).
 
     Raises
     ------
@@ -101,7 +103,8 @@ def dataset_of(frames: Sequence[Atoms], keys: DataConfig) -> Dataset:
 
     Parameters
     ----------
-    frames : each with its quantities in `info`, `arrays` or its calculator, under the names of `keys`
+    frames : sequence of Atoms
+        Each with its quantities in `info`, `arrays` or its calculator, under the names of `keys`.
 
     Raises
     ------

@@ -54,7 +54,8 @@ def sigmas(structure: Structure, config: FitConfig) -> dict[str, np.ndarray]:
 
     Returns
     -------
-    sigmas : of every observable that the frame has, (n_rows,), in its units and in the order of the rows
+    dict of str to ndarray
+        Of every observable that the frame has, (n_rows,), in its units and in the order of the rows.
 
     Raises
     ------

@@ -30,10 +30,14 @@ class Outputs:
 
     Attributes
     ----------
-    energy : (...,) eV, the sum over the centres
-    local : (n_atoms, ...) eV, the energies of the atoms
-    gradient : (3 n_atoms, ...) eV/Angstrom, dE/dR, atom by atom
-    strain : (6, ...) eV, dE/dstrain, xx yy zz yz xz xy
+    energy : ndarray or float
+        (...,) eV, the sum over the centres.
+    local : ndarray or None
+        (n_atoms, ...) eV, the energies of the atoms.
+    gradient : ndarray or None
+        (3 n_atoms, ...) eV/Angstrom, dE/dR, atom by atom.
+    strain : ndarray or None
+        (6, ...) eV, dE/dstrain, xx yy zz yz xz xy.
     """
 
     energy: np.ndarray | float
@@ -52,12 +56,17 @@ class SigmaRule:
 
     Attributes
     ----------
-    place : in `default_sigma` and `config_type_sigma`, or None
-    setting : if there is no place, the key of the configuration
-    value : if there is no key either, the number itself
-    extensive : times sqrt(N) with `sigma_per_atom`
-    own : keys of the frame that replace it, a later one an earlier one, with their shapes: () for a number of the frame, (n,)
-        for n columns, None for any numbers of the frame
+    place : int or None
+        In `default_sigma` and `config_type_sigma`, or None.
+    setting : str or None
+        If there is no place, the key of the configuration.
+    value : float
+        If there is no key either, the number itself.
+    extensive : bool
+        Times sqrt(N) with `sigma_per_atom`.
+    own : dict of str to tuple or None
+        Keys of the frame that replace it, a later one an earlier one, with their shapes: () for a number of the frame, (n,)
+        for n columns, None for any numbers of the frame.
     """
 
     place: int | None = None
@@ -77,23 +86,44 @@ class Observable:
 
     Attributes
     ----------
-    name : in files of errors and in this program
-    label : for plots and headings of a report; by default the name
-    unit : of a value, as it is compared with its prediction (`per_atom`)
-    error_unit, factor : of an error, and what an error in `unit` is multiplied by; by default `unit` and 1
-    tally : the key in counts of data; by default the name
-    common : counted in every data set, even if it has none
-    settings : keys of `[data]` with the names of the quantity in a frame; the first one is named in messages
-    key : if there are no such settings, the name itself; by default `name`
-    column : a column, not a value of the whole frame
-    mask, mask_includes : a logical column of the frame that excludes atoms, or includes them; None if there is none
-    order : of the derivative: 0 for energies, 1 for forces and virials, 2 for curvatures
-    sign : y = sign * L[...]; rows are L[...] and targets are sign * y
-    per_atom : compared and reported divided by the number of atoms
-    vector : so many numbers, one after another, make one vector, whose error is the length of the difference
-    component_names : of the numbers of a structure that is reported number by number
-    needs : what `map` takes of `Outputs`: "energy", "local", "gradient", "strain"
-    elsewhere : rows are made at other positions than those of the structure (`rows`)
+    name : str
+        In files of errors and in this program.
+    label : str
+        For plots and headings of a report; by default the name.
+    unit : str
+        Of a value, as it is compared with its prediction (`per_atom`).
+    error_unit : str
+        Of an error; by default `unit`.
+    factor : float
+        What an error in `unit` is multiplied by to be in `error_unit`.
+    tally : str
+        The key in counts of data; by default the name.
+    common : bool
+        Counted in every data set, even if it has none.
+    settings : tuple of str
+        Keys of `[data]` with the names of the quantity in a frame; the first one is named in messages.
+    key : str or None
+        If there are no such settings, the name itself; by default `name`.
+    column : bool
+        A column, not a value of the whole frame.
+    mask : str or None
+        A logical column of the frame that excludes atoms; None if there is none.
+    mask_includes : bool
+        The column includes atoms, instead.
+    order : int
+        Of the derivative: 0 for energies, 1 for forces and virials, 2 for curvatures.
+    sign : float
+        y = sign * L[...]; rows are L[...] and targets are sign * y.
+    per_atom : bool
+        Compared and reported divided by the number of atoms.
+    vector : int
+        So many numbers, one after another, make one vector, whose error is the length of the difference.
+    component_names : tuple of str
+        Of the numbers of a structure that is reported number by number.
+    needs : frozenset of str or set of str
+        What `map` takes of `Outputs`: "energy", "local", "gradient", "strain".
+    elsewhere : bool
+        Rows are made at other positions than those of the structure (`rows`).
     sigma : SigmaRule
     """
 
@@ -103,20 +133,20 @@ class Observable:
     error_unit: str
     factor: float = 1.0
     tally: str
-    common = False
+    common: bool = False
     settings: tuple[str, ...] = ()
     key: str | None = None
-    column = False
+    column: bool = False
     mask: str | None = None
-    mask_includes = False
-    order = 0
-    sign = 1.0
-    per_atom = False
-    vector = 1
+    mask_includes: bool = False
+    order: int = 0
+    sign: float = 1.0
+    per_atom: bool = False
+    vector: int = 1
     component_names: tuple[str, ...] = ()
     needs: frozenset[str] | set[str] = frozenset({"energy"})
-    elsewhere = False
-    sigma = SigmaRule()
+    elsewhere: bool = False
+    sigma: SigmaRule = SigmaRule()
 
     def __init_subclass__(cls) -> None:
         for attribute, default in (("label", "words"), ("tally", "name"), ("error_unit", "unit")):
@@ -147,8 +177,10 @@ class Observable:
         ----------
         frame : Atoms
         keys : DataConfig
-        own : masks and sigmas of the frame
-        where : file and frame, for messages
+        own : dict of str to ndarray
+            Masks and sigmas of the frame.
+        where : str
+            File and frame, for messages.
 
         Raises
         ------
@@ -187,8 +219,10 @@ class Observable:
 
         Parameters
         ----------
-        value : one number, or numbers of the frame
-        key : of the frame that gives it, None if it is the configuration's
+        value : ndarray
+            One number, or numbers of the frame.
+        key : str, optional
+            Of the frame that gives it, None if it is the configuration's.
         structure : Structure
         """
         return np.full(self.n_rows(structure), value.item())
@@ -204,9 +238,11 @@ class Observable:
 
         Parameters
         ----------
-        at : (structure, map of its outputs) -> that map of the source's outputs for that structure
+        at : callable
+            (structure, map of its outputs) -> that map of the source's outputs for that structure.
         structure : Structure
-        delta : displacement for second derivatives (Angstrom)
+        delta : float
+            Displacement for second derivatives (Angstrom).
         """
         return at(structure, lambda outputs: self.map(outputs, structure))
 
@@ -248,9 +284,11 @@ def values_of(source: Callable[[Any, set[str]], Outputs], structure, delta: floa
 
     Parameters
     ----------
-    source : (structure, what is needed of them) -> its outputs
+    source : callable
+        (structure, what is needed of them) -> its outputs.
     structure : Structure
-    delta : displacement for second derivatives (Angstrom)
+    delta : float
+        Displacement for second derivatives (Angstrom).
     """
     wanted, found = present(structure), {}
     here = set().union(*(o.needs for o in wanted if not o.elsewhere))

@@ -19,15 +19,22 @@ class Structure:
 
     Attributes
     ----------
-    atoms : positions, cell, periodicity and species only
-    where : file and frame number, for messages
-    config_type : label of the frame ("default" if it has none)
-    known : observations by the name of the observable, and what its rows need beside them: energy (eV), local_energy
-        (n_atoms,) (eV), force (n_atoms, 3) (eV/Angstrom), virial (3, 3), symmetric, W = -dE/dstrain (eV), curvature (n,)
-        e^T H e (eV/Angstrom^2) along directions (n, n_atoms, 3), each of length 1
-    overrides : the noise keys of the frame itself (`energy_sigma`, ...; `noise`)
-    weight : how much the observations count in the sum of squares
-    lists : where the neighbour list of the atoms is kept, or None
+    atoms : Atoms
+        Positions, cell, periodicity and species only.
+    where : str
+        File and frame number, for messages.
+    config_type : str
+        Label of the frame ("default" if it has none).
+    known : dict of str to object
+        Observations by the name of the observable, and what its rows need beside them: energy (eV), local_energy (n_atoms,)
+        (eV), force (n_atoms, 3) (eV/Angstrom), virial (3, 3), symmetric, W = -dE/dstrain (eV), curvature (n,) e^T H e
+        (eV/Angstrom^2) along directions (n, n_atoms, 3), each of length 1.
+    overrides : dict of str to ndarray
+        The noise keys of the frame itself (`energy_sigma`, ...; `noise`).
+    weight : float
+        How much the observations count in the sum of squares.
+    lists : SharedLists or None
+        Where the neighbour list of the atoms is kept.
     """
 
     atoms: Atoms

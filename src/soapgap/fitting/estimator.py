@@ -47,7 +47,10 @@ class GapModel:
     data : dict, optional
         Names of the quantities: ``{"energy_key": "dft_energy", ...}``. By default energy, forces, virial and stress of the
         structures' calculators, ``info`` and ``arrays``.
-    config_type_sigma, baseline, sparse_jitter, seed, ... : the other keys of the top of `fit.toml`
+    config_type_sigma, baseline, sparse_jitter, seed, exact : object
+        Further keys of the top of `fit.toml`.
+    **others
+        The other keys of the top of `fit.toml`.
 
     Attributes
     ----------
@@ -98,10 +101,14 @@ class GapModel:
 
         Parameters
         ----------
-        frames : with energies, forces, ... in their calculators, `info` and `arrays`
-        threads : by default OMP_NUM_THREADS or all cores
-        memory : bytes or "4GB"; by default no limit
-        quiet : print nothing
+        frames : iterable of Atoms
+            With energies, forces, ... in their calculators, `info` and `arrays`.
+        threads : int, optional
+            By default OMP_NUM_THREADS or all cores.
+        memory : str or int, optional
+            Bytes or "4GB"; by default no limit.
+        quiet : bool
+            Print nothing.
 
         Returns
         -------

@@ -49,15 +49,24 @@ def fit(config: Mapping[str, Any] | str | os.PathLike, *, threads: int | None = 
 
     Parameters
     ----------
-    config : path of a `fit.toml`, or its content as nested dictionaries (docs/training.md explains the keys)
-    threads : for all parts of the fit; by default OMP_NUM_THREADS or all cores, one under `mpiexec`
-    memory : what the processes on this machine may use together, bytes or "4GB"; by default no limit
-    restart : begin anew even if MODEL.fit holds an interrupted fit of the same configuration and data
-    resume : an error if MODEL.fit does not hold such a fit; by default it is used if it is there
-    add_to : model file of an earlier fit; `data.train` is added to its data without their being read again
-    quiet : print nothing
-    report : write MODEL.report.html and MODEL.report.json, too, which checks crystals, dimers and the speed of the model
-    checkpoint_seconds : how often MODEL.fit is written while the fit runs; by default so that it takes 5 % of the time
+    config : str or path-like or dict
+        Path of a `fit.toml`, or its content as nested dictionaries (docs/training.md explains the keys).
+    threads : int, optional
+        For all parts of the fit; by default OMP_NUM_THREADS or all cores, one under `mpiexec`.
+    memory : str or int, optional
+        What the processes on this machine may use together, bytes or "4GB"; by default no limit.
+    restart : bool
+        Begin anew even if MODEL.fit holds an interrupted fit of the same configuration and data.
+    resume : bool
+        An error if MODEL.fit does not hold such a fit; by default it is used if it is there.
+    add_to : str or path-like, optional
+        Model file of an earlier fit; `data.train` is added to its data without their being read again.
+    quiet : bool
+        Print nothing.
+    report : bool
+        Write MODEL.report.html and MODEL.report.json, too, which checks crystals, dimers and the speed of the model.
+    checkpoint_seconds : float, optional
+        How often MODEL.fit is written while the fit runs; by default so that it takes 5 % of the time.
 
     Returns
     -------

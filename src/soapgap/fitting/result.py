@@ -17,15 +17,21 @@ class FitResult:
 
     Attributes
     ----------
-    model : the fitted model, as saved
-    errors : {"train": ..., "test": ...}: by "all" and config_type, by the name of the observable: n, rmse, mae in its
-        `error_unit` (energy meV/atom, local_energy meV, force eV/A, virial meV/atom, curvature eV/A^2)
-    files : where the model and its companions are
-    warnings : what the user should have read
-    conditions : condition numbers of the linear system, and the jitter
-    seconds : wall time by step
-    planned_seconds, planned_bytes, peak_bytes : time of the design matrix and its factorisation, and memory of this process,
-        as estimated before and as used
+    model : Model
+        The fitted model, as saved.
+    errors : dict
+        {"train": ..., "test": ...}: by "all" and config_type, by the name of the observable: n, rmse, mae in its `error_unit`
+        (energy meV/atom, local_energy meV, force eV/A, virial meV/atom, curvature eV/A^2).
+    files : OutputFiles
+        Where the model and its companions are.
+    warnings : list of str
+        What the user should have read.
+    conditions : Conditions
+        Condition numbers of the linear system, and the jitter.
+    seconds : dict of str to float
+        Wall time by step.
+    planned_seconds, planned_bytes, peak_bytes : float
+        Time of the design matrix and its factorisation, and memory of this process, as estimated before and as used.
     """
 
     model: Model

@@ -26,13 +26,20 @@ class Survey:
 
     Attributes
     ----------
-    n_frames : number of frames
-    species : chemical symbols in the order in which they first appear, gap_fit's order
-    keys, columns : in how many frames each name occurs, as a value of the frame and as a column
-    integer_energies : frames whose energy is written without a decimal point
-    odd_virials : frames whose virial is not nine real numbers
-    both : frames with a virial and a stress
-    not_periodic : frames of several atoms that are not periodic in all directions
+    n_frames : int
+        Number of frames.
+    species : list of str
+        Chemical symbols in the order in which they first appear, gap_fit's order.
+    keys, columns : Counter
+        In how many frames each name occurs, as a value of the frame and as a column.
+    integer_energies : int
+        Frames whose energy is written without a decimal point.
+    odd_virials : int
+        Frames whose virial is not nine real numbers.
+    both : int
+        Frames with a virial and a stress.
+    not_periodic : int
+        Frames of several atoms that are not periodic in all directions.
     """
 
     n_frames: int = 0
@@ -53,7 +60,8 @@ def survey(path: str, energy: str, virial: str, stress: str) -> Survey:
 
     Parameters
     ----------
-    energy, virial, stress : names of these quantities
+    energy, virial, stress : str
+        Names of these quantities.
 
     Raises
     ------

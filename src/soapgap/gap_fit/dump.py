@@ -36,9 +36,12 @@ class System:
 
     Attributes
     ----------
-    problem : data, targets, configuration
-    kernels : in our order
-    columns : of our matrices, in gap_fit's order
+    problem : Problem
+        Data, targets, configuration.
+    kernels : sequence of Kernel
+        In our order.
+    columns : ndarray
+        Of our matrices, in gap_fit's order.
     """
 
     problem: Problem
@@ -81,7 +84,8 @@ def make_system(problem: Problem, kernels: Sequence[Kernel], coordinates: Sequen
 
     Parameters
     ----------
-    coordinates : gap_fit's kernels; those that never occur in the data have no kernel
+    coordinates : sequence of Coordinate
+        gap_fit's kernels; those that never occur in the data have no kernel.
     """
     starts = np.concatenate([[0], np.cumsum([kernel.n_sparse for kernel in kernels])])
     place = {key: k for k, key in enumerate(kernel_names(problem, kernels))}
@@ -100,7 +104,8 @@ def write_system(prefix: str, system: System, advance: Callable[[int], None]) ->
 
     Parameters
     ----------
-    advance : called with 1 after each structure
+    advance : callable
+        Called with 1 after each structure.
 
     Raises
     ------

@@ -19,9 +19,12 @@ class Conditions:
 
     Attributes
     ----------
-    jitter : what was added to the diagonal of K_mm, eV^2
-    covariance : of K_mm + jitter, by the name of the kernel
-    system : of R, the triangle of [Lambda^(-1/2) K_nm U^-1; 1]
+    jitter : float
+        What was added to the diagonal of K_mm, eV^2.
+    covariance : dict of str to float
+        Of K_mm + jitter, by the name of the kernel.
+    system : float
+        Of R, the triangle of [Lambda^(-1/2) K_nm U^-1; 1].
     """
 
     jitter: float

@@ -29,7 +29,8 @@ def targets(structure: Structure, e0: dict[str, float], baseline: BaselineValues
 
     Returns
     -------
-    targets : of every observable that the structure has, (n_rows,), in its units and the sign of its rows
+    dict of str to ndarray
+        Of every observable that the structure has, (n_rows,), in its units and the sign of its rows.
     """
     of_atoms, n = [e0[symbol] for symbol in structure.symbols], len(structure.atoms)
     alone = Outputs(sum(of_atoms), np.array(of_atoms), np.zeros(3 * n), np.zeros(6))
@@ -44,10 +45,14 @@ class DesignMatrix:
 
     Attributes
     ----------
-    kernels : in the order of their columns
-    species : chemical symbols of the model
-    config : for the noise and the cutoff
-    n_rhs : number of right-hand sides
+    kernels : sequence of Kernel
+        In the order of their columns.
+    species : list of str
+        Chemical symbols of the model.
+    config : FitConfig
+        For the noise and the cutoff.
+    n_rhs : int
+        Number of right-hand sides.
     """
 
     kernels: Sequence[Kernel]
@@ -65,7 +70,8 @@ class DesignMatrix:
 
         Parameters
         ----------
-        evaluator : of the SOAP kernels (`rows_evaluator`), used by this call alone
+        evaluator : Evaluator
+            Of the SOAP kernels (`rows_evaluator`), used by this call alone.
         structure : Structure
         target : Targets
             Of each observable (n_rows,), or (n_rows, n_rhs).

@@ -19,12 +19,17 @@ class Comparison:
 
     Attributes
     ----------
-    reference, predicted : (n,) in the unit of the observable: energy per atom (eV), force component (eV/A), virial component
-        per atom (eV), energy of an atom (eV), curvature (eV/A^2)
-    types : (n,) config_type of the frame of each value
-    species : (n,) chemical symbol of the atom of each value, "" where the value is not that of one atom
-    frames : (n,) number of the structure of each value, counted from 0 in the order in which they were compared
-    atoms : (n,) number of the atom in its structure, counted from 0; -1 where the value is not that of one atom
+    reference, predicted : ndarray
+        (n,) in the unit of the observable: energy per atom (eV), force component (eV/A), virial component per atom (eV),
+        energy of an atom (eV), curvature (eV/A^2).
+    types : ndarray
+        (n,) config_type of the frame of each value.
+    species : ndarray
+        (n,) chemical symbol of the atom of each value, "" where the value is not that of one atom.
+    frames : ndarray
+        (n,) number of the structure of each value, counted from 0 in the order in which they were compared.
+    atoms : ndarray
+        (n,) number of the atom in its structure, counted from 0; -1 where the value is not that of one atom.
     """
 
     reference: np.ndarray
@@ -43,11 +48,13 @@ def compare(model, structures: Sequence[Structure], n_threads: int = 1,
 
     Parameters
     ----------
-    hessian_delta : displacement for the curvatures (A)
+    hessian_delta : float
+        Displacement for the curvatures (A).
 
     Returns
     -------
-    comparisons : by the name of the observable; empty ones where there are no data
+    dict of str to Comparison
+        By the name of the observable; empty ones where there are no data.
     """
     first = model.evaluator(1)
     evaluators = [first, *(first.clone() for _ in range(n_threads - 1))]
@@ -86,7 +93,8 @@ def errors(comparisons: dict[str, Comparison]) -> dict[str, dict[str, dict[str, 
 
     Returns
     -------
-    errors : {config_type or "all": {observable: {"n", "rmse", "mae"}}} in their error units; those without data are absent
+    dict
+        {config_type or "all": {observable: {"n", "rmse", "mae"}}} in their error units; those without data are absent.
     """
     types = sorted({str(name) for c in comparisons.values() for name in np.unique(c.types)})
     groups = ["all", *types] if len(types) > 1 else ["all"]

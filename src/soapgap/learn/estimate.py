@@ -31,17 +31,25 @@ class Estimate:
 
     Attributes
     ----------
-    triangle : 8 (M + 1)^2 for R and Q^T y
-    blocks : 8 (M + 1) x (rows of the block being gathered, of its parts and of the next block, 3 (b + r), and 2 r per thread
-        that wait), b the rows of a block, r those of the largest structure, with all its gradients even if only a curvature
-        needs them
-    factor : 8 (M + 1)^2 for the factor of K_mm
-    solution : 16 (M + 1)^2 for the identity as rows, and half as much each for the triangle to save and its copy in the
-        file's bytes; without the blocks
-    environments : twice what the kind keeps that sparse points are chosen from, before all that
-    scratch : in which each thread makes the rows of a kernel
-    sparse : the sparse points that are worth counting, in the model, in its file's bytes and in the evaluator of each thread
-    present : what the process holds already: Python, the libraries and the data
+    triangle : int
+        8 (M + 1)^2 for R and Q^T y.
+    blocks : int
+        8 (M + 1) x (rows of the block being gathered, of its parts and of the next block, 3 (b + r), and 2 r per thread that
+        wait), b the rows of a block, r those of the largest structure, with all its gradients even if only a curvature needs
+        them.
+    factor : int
+        8 (M + 1)^2 for the factor of K_mm.
+    solution : int
+        16 (M + 1)^2 for the identity as rows, and half as much each for the triangle to save and its copy in the file's bytes;
+        without the blocks.
+    environments : int
+        Twice what the kind keeps that sparse points are chosen from, before all that.
+    scratch : int
+        In which each thread makes the rows of a kernel.
+    sparse : int
+        The sparse points that are worth counting, in the model, in its file's bytes and in the evaluator of each thread.
+    present : int
+        What the process holds already: Python, the libraries and the data.
     """
 
     triangle: int
@@ -85,7 +93,10 @@ def fit_into(memory: int | None, plan: Plan, structures: Sequence[Structure], th
     Returns
     -------
     needs : Estimate
-    threads, block_rows : at most `threads` and 1024
+    threads : int
+        At most `threads`.
+    block_rows : int
+        At most 1024.
 
     Raises
     ------
@@ -118,7 +129,8 @@ def seconds_of(problem: Problem, workers: int) -> float:
 
     Parameters
     ----------
-    workers : threads of all ranks of this machine
+    workers : int
+        Threads of all ranks of this machine.
     """
     plan, structures, targets = problem.plan, problem.train.structures, problem.targets
     design = DesignMatrix(plan.trial_kernels(), problem.species, problem.config)

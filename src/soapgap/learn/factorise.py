@@ -28,8 +28,10 @@ class Checkpoints:
 
     Parameters
     ----------
-    save : writes the state, given the solver and the number of structures that it holds
-    seconds : between two of them; by default 20 times what the last one took, at least 5 and at most 300
+    save : callable
+        Writes the state, given the solver and the number of structures that it holds.
+    seconds : float or None
+        Between two of them; by default 20 times what the last one took, at least 5 and at most 300.
     """
 
     def __init__(self, save: Callable[[StreamingQR, int], None], seconds: float | None = None) -> None:
@@ -66,9 +68,12 @@ def factorise(problem: Problem, kernels: Sequence[Kernel], prior: Prior, solver:
 
     Parameters
     ----------
-    solver : holds the rows of the structures before `done` on the root, and nothing elsewhere
-    block_rows : rows of a block, at least
-    threads : of this rank, for rows; the factorisation runs beside them
+    solver : StreamingQR
+        Holds the rows of the structures before `done` on the root, and nothing elsewhere.
+    block_rows : int
+        Rows of a block, at least.
+    threads : int
+        Of this rank, for rows; the factorisation runs beside them.
     """
     structures = problem.train.structures
     design = DesignMatrix(kernels, problem.species, problem.config, solver.n_rhs)

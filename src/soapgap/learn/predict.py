@@ -15,7 +15,8 @@ def model_outputs(evaluator, structure: Structure, needs: set[str]) -> Outputs:
 
     Parameters
     ----------
-    evaluator : of the model
+    evaluator : Evaluator
+        Of the model.
     structure : Structure
     needs : set of str
         What is wanted beside the energy: "local" (with what each atom has of the three-body energies around other centres),

@@ -26,9 +26,12 @@ class Prior:
 
     Attributes
     ----------
-    jitter : added to the diagonal of K_mm, eV^2
-    factors : of each kernel U, upper triangular, U^T U = K_mm + jitter
-    conditions : condition number of K_mm + jitter, by the name of the kernel
+    jitter : float
+        Added to the diagonal of K_mm, eV^2.
+    factors : list of ndarray
+        Of each kernel U, upper triangular, U^T U = K_mm + jitter.
+    conditions : dict of str to float
+        Condition number of K_mm + jitter, by the name of the kernel.
     """
 
     jitter: float
@@ -40,7 +43,8 @@ class Prior:
 
         Parameters
         ----------
-        rows : (n, M + n_rhs) K_nm and targets; changed and returned
+        rows : ndarray
+            (n, M + n_rhs) K_nm and targets; changed and returned.
         """
         column = 0
         for factor in self.factors:
@@ -63,8 +67,10 @@ def regulariser(covariance: np.ndarray, jitter: float) -> np.ndarray:
 
     Parameters
     ----------
-    covariance : K_mm, (n, n), eV^2; destroyed
-    jitter : eV^2
+    covariance : ndarray
+        K_mm, (n, n), eV^2; destroyed.
+    jitter : float
+        eV^2.
 
     Raises
     ------

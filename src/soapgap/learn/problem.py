@@ -34,11 +34,16 @@ class Fixed:
 
     Attributes
     ----------
-    species : chemical symbols of the model
-    shortest : shortest distance (Angstrom) of the pairs of species that occur within the cutoff
-    e0 : energy of an isolated atom (eV)
-    thetas : length scales of pair and triplet kernels (`Plan.thetas`)
-    n_sparse : number of sparse points of all kernels, None if they are to be chosen anew
+    species : list of str
+        Chemical symbols of the model.
+    shortest : dict
+        Shortest distance (Angstrom) of the pairs of species that occur within the cutoff.
+    e0 : dict of str to float
+        Energy of an isolated atom (eV).
+    thetas : dict of str to list of float
+        Length scales of pair and triplet kernels (`Plan.thetas`).
+    n_sparse : int or None
+        Number of sparse points of all kernels, None if they are to be chosen anew.
     """
 
     species: list[str]
@@ -55,14 +60,22 @@ class Problem:
     Attributes
     ----------
     config : FitConfig
-    train : the data to learn from
-    species : chemical symbols of the model, by atomic number
-    shortest : shortest training distance (Angstrom) of the pairs of species that occur within the cutoff
-    reference : what is subtracted before the fit and belongs to the model
-    e0 : energy of an isolated atom (eV)
-    targets : of every structure, what is left to learn, (n_rows,) or (n_rows, n_rhs) for each observable
-    plan : kernels to be
-    folder : what relative paths in the configuration are relative to
+    train : Dataset
+        The data to learn from.
+    species : list of str
+        Chemical symbols of the model, by atomic number.
+    shortest : dict
+        Shortest training distance (Angstrom) of the pairs of species that occur within the cutoff.
+    reference : Reference
+        What is subtracted before the fit and belongs to the model.
+    e0 : dict of str to float
+        Energy of an isolated atom (eV).
+    targets : list of Targets
+        Of every structure, what is left to learn, (n_rows,) or (n_rows, n_rhs) for each observable.
+    plan : Plan
+        Kernels to be.
+    folder : Path
+        What relative paths in the configuration are relative to.
     """
 
     config: FitConfig
@@ -80,7 +93,8 @@ class Problem:
 
         Parameters
         ----------
-        earlier : that of the fit that the data are added to
+        earlier : str, optional
+            That of the fit that the data are added to.
         """
         settings = {key: value for key, value in self.config.as_json().items() if key not in _AFTER_THE_TRIANGLE}
         settings["data"].pop("test", None)
@@ -151,8 +165,10 @@ def read_problem(config: FitConfig, folder: Path, say: Reporter, pool_bytes: int
 
     Parameters
     ----------
-    folder : what relative paths are relative to
-    pool_bytes : memory for environments that sparse points are chosen from
+    folder : Path
+        What relative paths are relative to.
+    pool_bytes : int
+        Memory for environments that sparse points are chosen from.
 
     Raises
     ------

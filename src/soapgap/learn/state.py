@@ -29,14 +29,22 @@ class FitState:
 
     Attributes
     ----------
-    identity : fingerprint of all that decides the triangle: configuration, training data, program version
-    n_done : number of structures folded in
-    complete : the fit has ended
-    packed : rows of the upper triangle (M + n_rhs, M + n_rhs) one after the other (`pack`, `unpack`)
-    sparse : sparse points of every kernel, in the order of the columns
-    origins : (n_sparse, 2) structure and atom of every sparse point, -1 where there is none
-    facts : configuration, species, e0, shortest distances and data, as plain JSON values: what a fit that adds data needs
-    n_rhs : number of right-hand sides
+    identity : str
+        Fingerprint of all that decides the triangle: configuration, training data, program version.
+    n_done : int
+        Number of structures folded in.
+    complete : bool
+        The fit has ended.
+    packed : ndarray
+        Rows of the upper triangle (M + n_rhs, M + n_rhs) one after the other (`pack`, `unpack`).
+    sparse : sequence of ndarray
+        Sparse points of every kernel, in the order of the columns.
+    origins : sequence of ndarray
+        (n_sparse, 2) structure and atom of every sparse point, -1 where there is none.
+    facts : dict of str to object
+        Configuration, species, e0, shortest distances and data, as plain JSON values: what a fit that adds data needs.
+    n_rhs : int
+        Number of right-hand sides.
     """
 
     identity: str

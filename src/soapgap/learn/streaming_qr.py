@@ -37,8 +37,8 @@ class StreamingQR:
         M, number of unknowns of each right-hand side.
     n_rhs : int
         Number of right-hand sides.
-    triangle : (M + n_rhs, M + n_rhs) array, optional
-        State to go on from (as `triangle` gives it); zeros by default.
+    triangle : ndarray or None
+        (M + n_rhs, M + n_rhs) array, optional State to go on from (as `triangle` gives it); zeros by default.
     """
 
     def __init__(self, n_columns: int, n_rhs: int = 1, triangle: np.ndarray | None = None) -> None:
@@ -63,8 +63,8 @@ class StreamingQR:
 
         Parameters
         ----------
-        block : (rows, M + n_rhs) array
-            In Fortran order; destroyed.
+        block : ndarray
+            (rows, M + n_rhs) array In Fortran order; destroyed.
         trapezoid : int
             Number of trailing rows of the block that form an upper trapezoid (LAPACK's L).
         """

@@ -120,7 +120,8 @@ def read_tune_config(source: Mapping[str, Any] | str | os.PathLike | None) -> tu
     Returns
     -------
     settings : TuneConfig
-    path : of the file, or None
+    path : Path or None
+        Of the file.
 
     Raises
     ------
@@ -159,7 +160,8 @@ def changed(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
     Parameters
     ----------
-    values : by path, such as "terms[1].zeta", "terms[*].cutoff" (of all terms that have the key) or "default_sigma"
+    values : dict of str to object
+        By path, such as "terms[1].zeta", "terms[*].cutoff" (of all terms that have the key) or "default_sigma".
 
     Raises
     ------

@@ -30,10 +30,14 @@ class Label:
 
     Attributes
     ----------
-    fold : number of the fold
-    config_type : of their frames
-    kind : name of the observable
-    own : the frames give the sigmas themselves, so that no key of the configuration changes them
+    fold : int
+        Number of the fold.
+    config_type : str
+        Of their frames.
+    kind : str
+        Name of the observable.
+    own : bool
+        The frames give the sigmas themselves, so that no key of the configuration changes them.
     """
 
     fold: int
@@ -48,8 +52,10 @@ class Part:
 
     Attributes
     ----------
-    sigma : (n,) in the units of the observation
-    unit : (n,) what a scaled row is multiplied by to be in the unit of the observable (eV/atom for energy and virial)
+    sigma : ndarray
+        (n,) in the units of the observation.
+    unit : ndarray
+        (n,) what a scaled row is multiplied by to be in the unit of the observable (eV/atom for energy and virial).
     """
 
     label: Label
@@ -81,9 +87,12 @@ class Group:
 
     Attributes
     ----------
-    rows : divided by the sigmas of the configuration
-    unit : the factor to units of errors, or None
-    own_errors : if there is no such factor, the rows (or their triangle) in units of errors
+    rows : Rows
+        Divided by the sigmas of the configuration.
+    unit : float or None
+        The factor to units of errors, or None.
+    own_errors : ndarray or None
+        If there is no such factor, the rows (or their triangle) in units of errors.
     """
 
     label: Label
@@ -156,9 +165,12 @@ def make_groups(design: DesignMatrix, evaluators: Sequence, structures: Sequence
 
     Parameters
     ----------
-    evaluators : of the SOAP kernels, one per thread (`rows_evaluator`)
-    parts : of every structure (`label_parts`)
-    advance : called with the effort of every structure that is done
+    evaluators : sequence
+        Of the SOAP kernels, one per thread (`rows_evaluator`).
+    parts : sequence of sequence of Part
+        Of every structure (`label_parts`).
+    advance : callable
+        Called with the effort of every structure that is done.
     """
     planned = plan_groups(parts)
     scaled = {label: TallRows(g.n_rows, design.n_columns) for label, g in planned.items()}
@@ -211,9 +223,11 @@ def choose_folds(structures: Sequence[Structure], n_folds: int, seed: int, conti
 
     Parameters
     ----------
-    seed : of the draw
-    contiguous : runs of neighbouring structures of a type make a fold, in the place of a draw: for frames in the order of a
-        trajectory, where a frame's neighbours in time know it already
+    seed : int
+        Of the draw.
+    contiguous : bool
+        Runs of neighbouring structures of a type make a fold, in the place of a draw: for frames in the order of a trajectory,
+        where a frame's neighbours in time know it already.
     """
     rng = np.random.default_rng([seed, n_folds])
     types = np.array([s.config_type for s in structures])

@@ -32,9 +32,12 @@ class Rows:
 
     Attributes
     ----------
-    triangle : (r, M + 1), the rows themselves or, if r = M + 1, the upper triangle of their QR factorisation
-    n_rows : how many rows there are
-    log_noise : log|Lambda|, the sum of log sigma^2 of the rows (sigma in the units of the observation)
+    triangle : ndarray
+        (r, M + 1), the rows themselves or, if r = M + 1, the upper triangle of their QR factorisation.
+    n_rows : int
+        How many rows there are.
+    log_noise : float
+        Log|Lambda|, the sum of log sigma^2 of the rows (sigma in the units of the observation).
     """
 
     triangle: np.ndarray
@@ -48,8 +51,10 @@ class Covariances:
 
     Attributes
     ----------
-    covariances : (m, m) each, eV^2, in the order of the columns
-    jitter : eV^2
+    covariances : sequence of ndarray
+        (m, m) each, eV^2, in the order of the columns.
+    jitter : float
+        eV^2.
     """
 
     covariances: Sequence[np.ndarray]
@@ -106,12 +111,17 @@ def leave_each_out(triangle: np.ndarray, folds: Sequence[Sequence[np.ndarray]]) 
 
     Parameters
     ----------
-    triangle : of what is never left out, (M + 1, M + 1)
-    folds : blocks of every fold
+    triangle : ndarray
+        Of what is never left out, (M + 1, M + 1).
+    folds : sequence of sequence of ndarray
+        Blocks of every fold.
 
     Yields
     ------
-    number, triangle : of the fold that is left out, and of the others
+    number : int
+        Of the fold that is left out.
+    triangle : ndarray
+        Of the others.
     """
     yield from _leave_out(triangle, [(number, combine(np.zeros_like(triangle), fold)) for number, fold in enumerate(folds)])
 
@@ -141,9 +151,12 @@ class Evidence:
 
     Attributes
     ----------
-    value : -2 log p
-    by_noise : d value / d log f of every group
-    by_scale : d value / d log s of every kernel
+    value : float
+        -2 log p.
+    by_noise : ndarray
+        D value / d log f of every group.
+    by_scale : ndarray
+        D value / d log s of every kernel.
     """
 
     value: float
@@ -162,10 +175,14 @@ def evidence(groups: Sequence[Rows], prior: Covariances, noise: np.ndarray, scal
 
     Parameters
     ----------
-    groups : rows with the sigmas of the configuration
-    prior : covariances with the deltas of the configuration
-    noise : (n_groups,) f, factors of the sigmas
-    scales : (n_kernels,) s, factors of the deltas
+    groups : sequence of Rows
+        Rows with the sigmas of the configuration.
+    prior : Covariances
+        Covariances with the deltas of the configuration.
+    noise : ndarray
+        (n_groups,) f, factors of the sigmas.
+    scales : ndarray
+        (n_kernels,) s, factors of the deltas.
 
     Returns
     -------
@@ -195,8 +212,10 @@ def weights_by_scale(prior: Covariances, scales: np.ndarray, weights: np.ndarray
 
     Parameters
     ----------
-    weights : beta, (M,)
-    along : (R^T R)^-1 of the gradient of the form, (M,)
+    weights : ndarray
+        Beta, (M,).
+    along : ndarray
+        (R^T R)^-1 of the gradient of the form, (M,).
     """
     values = np.empty(len(scales))
     for k, (covariance, here, s) in enumerate(zip(prior.covariances, prior.places, scales, strict=True)):
@@ -215,12 +234,15 @@ def left_out_residuals(rows: np.ndarray, triangle: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    rows : (n, M + 1), [A_i | y_i], divided by their sigmas
-    triangle : (M + 1, M + 1) of all rows, these included, and U
+    rows : ndarray
+        (n, M + 1), [A_i | y_i], divided by their sigmas.
+    triangle : ndarray
+        (M + 1, M + 1) of all rows, these included, and U.
 
     Returns
     -------
-    residuals : (n,), in units of sigma
+    ndarray
+        (n,), in units of sigma.
     """
     half = solve_triangular(triangle[:-1, :-1], rows[:, :-1].T, trans="T")
     one_minus_h = np.eye(len(rows)) - half.T @ half

@@ -33,9 +33,12 @@ class System:
 
     Attributes
     ----------
-    groups : rows by fold, config_type and kind of observation
-    prior : K_mm of every kernel
-    terms : term of the configuration that every kernel belongs to
+    groups : sequence of Group
+        Rows by fold, config_type and kind of observation.
+    prior : Covariances
+        K_mm of every kernel.
+    terms : sequence of int
+        Term of the configuration that every kernel belongs to.
     """
 
     groups: Sequence[Group]
@@ -59,10 +62,14 @@ class TunedParameters:
 
     Attributes
     ----------
-    names : of every parameter: ("delta", term), ("sigma", kind) or ("sigma", kind, config_type)
-    of_kernel : (n_kernels,) parameter of its delta, -1 if none
-    of_group : parameter of the sigma of a group, by (config_type, kind, own); absent if none
-    bounds : (n, 2) of the logarithms of the factors
+    names : tuple of tuple
+        Of every parameter: ("delta", term), ("sigma", kind) or ("sigma", kind, config_type).
+    of_kernel : ndarray
+        (n_kernels,) parameter of its delta, -1 if none.
+    of_group : dict
+        Parameter of the sigma of a group, by (config_type, kind, own); absent if none.
+    bounds : ndarray
+        (n, 2) of the logarithms of the factors.
     """
 
     names: tuple[tuple, ...]
@@ -97,7 +104,8 @@ def make_parameters(system: System, sigmas: str, deltas: bool) -> TunedParameter
     ----------
     sigmas : "kind", one factor for each kind of observation; "config_type", one for each kind and type of frames (types
         with fewer than 20 observations of it go with the type that has most); "fixed"
-    deltas : False to leave the deltas alone
+    deltas : bool
+        False to leave the deltas alone.
     """
     names: list[tuple] = []
     of_kernel = np.full(len(system.terms), -1)

@@ -30,10 +30,14 @@ class Optimum:
 
     Attributes
     ----------
-    x : logarithms of the factors, these rounded to three digits
-    value : objective there
-    start : objective at the configured values
-    n_evaluations : of the objective
+    x : ndarray
+        Logarithms of the factors, these rounded to three digits.
+    value : float
+        Objective there.
+    start : float
+        Objective at the configured values.
+    n_evaluations : int
+        Of the objective.
     """
 
     x: np.ndarray
@@ -50,7 +54,8 @@ def optimise(objective: LikelihoodObjective | FoldObjective, parameters: TunedPa
 
     Parameters
     ----------
-    restarts : number of random starts, half a decade (one standard deviation) around the configured values
+    restarts : int
+        Number of random starts, half a decade (one standard deviation) around the configured values.
     """
     count, n = 0, len(parameters.names)
     start = objective.value(np.zeros(n))[0]
@@ -101,7 +106,8 @@ def tuned_values(config: FitConfig, parameters: TunedParameters, x: np.ndarray) 
 
     Returns
     -------
-    values : such as {"terms[0].delta": 0.3, "default_sigma": [...], "config_type_sigma": {...}}
+    dict
+        Such as {"terms[0].delta": 0.3, "default_sigma": [...], "config_type_sigma": {...}}
     """
     factors = dict(zip(parameters.names, np.exp(x), strict=True))
     values: dict[str, Any] = {}

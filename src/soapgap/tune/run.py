@@ -47,13 +47,20 @@ class TuneResult:
 
     Attributes
     ----------
-    best : the best trial, as the log has it: "settings", "tuned", "value", "errors", ...
-    trials : all trials on all frames, the best first
-    tuned : the path of the configuration with the best values
-    log : the path of the log
-    leave_one_out, curve : see `tune_validate`; None if not wanted
-    warnings : what the user should have read
-    final : the fit of the best settings, if it was asked for
+    best : dict of str to object
+        The best trial, as the log has it: "settings", "tuned", "value", "errors", ...
+    trials : list of dict of str to object
+        All trials on all frames, the best first.
+    tuned : Path
+        The path of the configuration with the best values.
+    log : Path
+        The path of the log.
+    leave_one_out, curve : dict of str to object or None
+        See `tune_validate`; None if not wanted.
+    warnings : list of str
+        What the user should have read.
+    final : FitResult or None
+        The fit of the best settings, if it was asked for.
     """
 
     best: dict[str, Any]
@@ -75,11 +82,16 @@ def tune(config: str | os.PathLike, settings: Mapping[str, Any] | str | os.PathL
     ----------
     config : path of a `fit.toml`
     settings : path of the settings of the search, or their content (docs/tuning.md explains the keys)
-    threads : for the rows; by default OMP_NUM_THREADS or all cores
-    output : name of the file with the best values, in the folder of `config`
-    final : afterwards fit the best settings to all training data and evaluate the test data, once
-    again : evaluate test data that were evaluated before; the log says so
-    quiet : print nothing
+    threads : int, optional
+        For the rows; by default OMP_NUM_THREADS or all cores.
+    output : str
+        Name of the file with the best values, in the folder of `config`.
+    final : bool
+        Afterwards fit the best settings to all training data and evaluate the test data, once.
+    again : bool
+        Evaluate test data that were evaluated before; the log says so.
+    quiet : bool
+        Print nothing.
 
     Returns
     -------

@@ -43,11 +43,16 @@ class Bench:
 
     Attributes
     ----------
-    content : of `fit.toml`, without its test data
-    train : the training data, read once
-    settings : of the search
-    max_sparse : sparse points of all kernels together
-    folder : what relative paths in the content are relative to
+    content : dict of str to object
+        Of `fit.toml`, without its test data.
+    train : Dataset
+        The training data, read once.
+    settings : TuneConfig
+        Of the search.
+    max_sparse : int
+        Sparse points of all kernels together.
+    folder : Path
+        What relative paths in the content are relative to.
     """
 
     content: Mapping[str, Any]
@@ -88,8 +93,10 @@ def thinned(config: FitConfig, n_columns: int, largest: int) -> FitConfig:
 
     Parameters
     ----------
-    n_columns : M of the configuration
-    largest : M that is wanted
+    n_columns : int
+        M of the configuration.
+    largest : int
+        M that is wanted.
     """
     if n_columns <= largest:
         return config
@@ -196,8 +203,10 @@ def tune_trial(bench: Bench, values: Mapping[str, Any], n_frames: int | None, sa
 
     Returns
     -------
-    entry : what the log keeps of it
-    tuned : the triangles
+    entry : dict
+        What the log keeps of it.
+    tuned : Tuned
+        The triangles.
     """
     began = time.perf_counter()
     prepared = prepare(bench, values, n_frames)

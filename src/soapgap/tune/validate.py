@@ -76,11 +76,13 @@ def learning_curve(tuned: Tuned, sizes: Sequence[int], n_seeds: int, seed: int, 
 
     Parameters
     ----------
-    sizes : numbers of frames n; those that are larger than what is there are cut down to it
+    sizes : sequence of int
+        Numbers of frames n; those that are larger than what is there are cut down to it.
 
     Returns
     -------
-    curve : "sizes", "seeds", and "errors", {kind: [[RMSE of every seed] of every size]} in error units
+    dict
+        "sizes", "seeds", and "errors", {kind: [[RMSE of every seed] of every size]} in error units.
     """
     folds = np.array([parts[0].label.fold if parts else -1 for parts in tuned.prepared.parts])
     held_out = [k % tuned.system.n_folds for k in range(n_seeds)]

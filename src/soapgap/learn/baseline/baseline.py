@@ -95,7 +95,8 @@ def switch_radii(config: BaselineConfig, species: Sequence[str], shortest: Mappi
 
     Parameters
     ----------
-    shortest : shortest training distance of the pairs that occur within the cutoff (A)
+    shortest : dict of Pair to float
+        Shortest training distance of the pairs that occur within the cutoff (A).
 
     Raises
     ------
@@ -141,8 +142,8 @@ class BaselineValues:
     ----------
     energy : float
         eV.
-    forces : (n_atoms, 3) array or 0.0
-        eV/Angstrom.
+    forces : ndarray or float
+        (n_atoms, 3) array or 0.0 eV/Angstrom.
     known : dict of str to array
         Of every observable that the structure has, (n_rows,), in the units of the observations; empty without a baseline.
     """
@@ -165,10 +166,14 @@ def baseline_values(terms: Sequence[PairTerm], species: Sequence[str], structure
 
     Parameters
     ----------
-    terms : terms of the model that are not fitted
-    species : chemical symbols of the model
-    structures : the data
-    delta : displacement for second derivatives (Angstrom)
+    terms : sequence of PairTerm
+        Terms of the model that are not fitted.
+    species : sequence of str
+        Chemical symbols of the model.
+    structures : sequence of Structure
+        The data.
+    delta : float
+        Displacement for second derivatives (Angstrom).
     """
     if not terms:
         return [NO_BASELINE] * len(structures)
@@ -189,7 +194,8 @@ def dimer_scan(model: Model, shortest: Mapping[Pair, float],
 
     Parameters
     ----------
-    shortest : shortest training distance of the pairs of species (A); for pairs never seen, the baseline's outer radius
+    shortest : dict of Pair to float
+        Shortest training distance of the pairs of species (A); for pairs never seen, the baseline's outer radius.
 
     Returns
     -------

@@ -39,9 +39,12 @@ class GivenPotentials:
 
     Attributes
     ----------
-    external : potentials of LAMMPS and ASE, for `Model.external`
-    files : terms of each file, by its name
-    fingerprint : SHA-256 of every file that the result depends on, by its name
+    external : list
+        Potentials of LAMMPS and ASE, for `Model.external`.
+    files : dict of str to list
+        Terms of each file, by its name.
+    fingerprint : dict of str to str
+        SHA-256 of every file that the result depends on, by its name.
     """
 
     external: list
@@ -59,7 +62,8 @@ def read_potentials(config: BaselineConfig, species: Sequence[str], folder: Path
 
     Parameters
     ----------
-    folder : what the names of files are relative to
+    folder : Path
+        What the names of files are relative to.
 
     Raises
     ------
@@ -124,12 +128,18 @@ class Reference:
 
     Attributes
     ----------
-    terms : short-range repulsion and the terms of files, for `Model.terms`
-    external : for `Model.external`
-    fingerprint : SHA-256 of every file that the result depends on, by its name
-    repulsion : values of the short-range repulsion alone, of every structure
-    outside : values of the external potentials; empty without them
-    values : values of everything
+    terms : list
+        Short-range repulsion and the terms of files, for `Model.terms`.
+    external : list
+        For `Model.external`.
+    fingerprint : dict of str to str
+        SHA-256 of every file that the result depends on, by its name.
+    repulsion : list of BaselineValues
+        Values of the short-range repulsion alone, of every structure.
+    outside : list of BaselineValues
+        Values of the external potentials; empty without them.
+    values : list of BaselineValues
+        Values of everything.
     """
 
     terms: list
@@ -146,8 +156,10 @@ def make_reference(config: FitConfig, species: Sequence[str], shortest: Mapping[
 
     Parameters
     ----------
-    shortest : shortest training distance of the pairs of species that occur (Angstrom)
-    folder : what the names of files are relative to
+    shortest : dict
+        Shortest training distance of the pairs of species that occur (Angstrom).
+    folder : Path
+        What the names of files are relative to.
 
     Raises
     ------
@@ -182,9 +194,12 @@ def outside_values(external: Sequence, species: Sequence[str], structures: Seque
 
     Parameters
     ----------
-    delta : displacement for the curvatures (Angstrom)
-    label : of the data
-    forces : takes the forces of each potential
+    delta : float
+        Displacement for the curvatures (Angstrom).
+    label : str
+        Of the data.
+    forces : dict of str to list, optional
+        Takes the forces of each potential.
 
     Raises
     ------
@@ -259,9 +274,12 @@ def with_outside(comparisons: dict[str, Comparison], structures: Sequence[Struct
 
     Parameters
     ----------
-    comparisons : by observable (`compare`)
-    structures : that were compared
-    values : of every structure (`outside_values`); empty if there are no external potentials
+    comparisons : dict of str to Comparison
+        By observable (`compare`).
+    structures : sequence of Structure
+        That were compared.
+    values : sequence of BaselineValues
+        Of every structure (`outside_values`); empty if there are no external potentials.
     """
     if not values:
         return comparisons

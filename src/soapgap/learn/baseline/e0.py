@@ -36,10 +36,14 @@ def atom_energies(rule: str | dict[str, float], structures: Sequence[Structure],
     Parameters
     ----------
     rule : "isolated", "fit", "average", or the energies themselves
-    species : chemical symbols
-    cutoff : largest cutoff of the model (Angstrom): an isolated atom has no neighbour within it
-    baseline_energies : energy of the baseline of every structure (eV), subtracted first
-    offset : added to the energy of every species (eV)
+    species : sequence of str
+        Chemical symbols.
+    cutoff : float
+        Largest cutoff of the model (Angstrom): an isolated atom has no neighbour within it.
+    baseline_energies : sequence of float
+        Energy of the baseline of every structure (eV), subtracted first.
+    offset : float
+        Added to the energy of every species (eV).
 
     Notes
     -----
