@@ -44,7 +44,7 @@ class Fit:
     def __init__(self, folder):
         self.problem = read_problem(read_config(configuration(folder, terms=[PAIR, SOAP]))[0], folder, SAY)
         p = self.problem
-        self.kernels = make_kernels(p.plan, p.config, p.species, p.train.structures, 1, SAY)
+        self.kernels = make_kernels(p.plan, 1, SAY)
         self.prior = make_prior(self.kernels, 1e-7, p.train, SAY)
 
     def solver(self, n_rhs, triangle=None):
