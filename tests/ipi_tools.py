@@ -239,9 +239,23 @@ def short_directory():
 
 
 @contextlib.contextmanager
+def interruptible():
+    """Within it, new processes react to SIGINT, also where a script has started pytest in its background.
+
+    Shells let such commands ignore SIGINT, ignored signals are inherited, and our programs leave ignored ones ignored. A
+    signal that has a handler here goes back to its default in the new process.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def process(command, cwd, output, **arguments):
     """A process in its own group, ended with all its children on the way out, by their ids."""
-    with open(output, "w") as file:
+    with open(output, "w") as file, interruptible():
         running = subprocess.Popen(
             command, cwd=cwd, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, **arguments
         )
