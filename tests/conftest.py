@@ -1,6 +1,10 @@
 """Fixtures that several test files share."""
 
+import os
 import sys
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before NumPy and OpenMP are loaded: the workers are what shares out the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import ase
 import pytest

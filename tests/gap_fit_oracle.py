@@ -1,12 +1,11 @@
 """The same fit by gap_fit and by us: one command line, one file of sparse points for every kernel."""
 
-import os
 import re
-import subprocess
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
-from quip_fits import gap_fit_program, quip_results
+from programs import run_gap_fit
+from quip_fits import quip_results
 from training_tools import observed, toy_frames
 
 from soapgap.gap_fit.run import run
@@ -21,8 +20,7 @@ CLUSTER = ("distance_Nb order=3 compact_clusters=F cutoff=3.2 cutoff_transition_
 
 def program(folder, *words):
     """Run gap_fit in a folder; returns what it printed."""
-    done = subprocess.run([gap_fit_program(), *words], cwd=folder, capture_output=True, text=True, timeout=100,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = run_gap_fit(folder, *words)
     return done.stdout + done.stderr
 
 

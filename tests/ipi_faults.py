@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from ipi_runs import crystal, ipi_running
-from ipi_tools import LIMIT, Driver, environment, header, process, program
+from ipi_tools import Driver, header
+from programs import LIMIT, environment, process, program
 
 from soapgap.model.external import AsePotential
 from soapgap.potential import Potential

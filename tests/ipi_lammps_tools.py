@@ -5,8 +5,9 @@ import contextlib
 import numpy as np
 from ase import Atoms
 from ipi_runs import crystal_model
-from ipi_tools import LIMIT, Server, environment, header, posdata_bytes, process
+from ipi_tools import Server, header, posdata_bytes
 from lammps_tools import write_data
+from programs import LIMIT, environment, process
 
 from soapgap.programs import find_program
 

@@ -9,8 +9,9 @@ import numpy as np
 from ase.build import bulk
 from ase.cell import Cell
 from ase.units import Hartree
-from ipi_tools import LIMIT, environment, process, program, short_directory
+from ipi_tools import short_directory
 from models import soap_term
+from programs import LIMIT, environment, process, program
 
 from soapgap.model import Model, PairTerm
 from soapgap.neighbours.arrays import neighbour_arrays

@@ -1,13 +1,9 @@
 """Tools of the i-PI tests: a scripted server, and i-PI itself as a process that always ends."""
 
 import contextlib
-import os
 import shutil
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from programs import LIMIT
 
 from soapgap.ipi import drive
 
 BOHR, HARTREE = 0.52917721067, 27.21138602  # CODATA 2014, written out so that they are not the package's own
-LIMIT = 20.0  # seconds; nothing here may take longer
 CELL = np.array([[6.0, 0.0, 0.0], [1.5, 5.5, 0.0], [0.7, -0.9, 6.5]])
 POSITIONS = np.array([[0.3, 0.4, 0.5], [3.1, 2.2, 1.9], [4.2, 4.1, 5.3]])
 
@@ -236,42 +232,3 @@ def short_directory():
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def interruptible():
-    """Within it, new processes react to SIGINT, also where a script has started pytest in its background.
-
-    Shells let such commands ignore SIGINT, ignored signals are inherited, and our programs leave ignored ones ignored. A
-    signal that has a handler here goes back to its default in the new process.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def process(command, cwd, output, **arguments):
-    """A process in its own group, ended with all its children on the way out, by their ids."""
-    with open(output, "w") as file, interruptible():
-        running = subprocess.Popen(
-            command, cwd=cwd, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, **arguments
-        )
-    try:
-        yield running
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.wait(LIMIT)
-
-
-def program(name):
-    """Path of a program beside this Python, or on PATH."""
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.exists() else shutil.which(name)
-
-
-def environment():
-    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -1,59 +1,27 @@
 """Tools of the LAMMPS tests: data files, inputs, and `lmp` as a process that always ends."""
 
 import json
-import os
 import re
-import signal
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
+from programs import Run, run_program
 
 from soapgap.programs import find_program
 
-LIMIT = 40.0  # seconds; nothing here may take longer
 NKTV2P = 1.6021765e6  # LAMMPS's own constant of `units metal`: bar Angstrom^3 per eV
 
 VOIGT = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]  # LAMMPS's order: xx yy zz xy xz yz
 CENTROID = [*VOIGT, (1, 0), (2, 0), (2, 1)]  # ... yx zx zy
 
 
-@dataclass
-class Run:
-    """How a process ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def errors(self) -> list[str]:
-        return [line for line in (self.stdout + self.stderr).splitlines() if "ERROR" in line]
-
-
-def run_process(command, folder, **environment) -> Run:
-    """Run a program to its end, or end it and all its children after LIMIT seconds."""
-    process = subprocess.Popen(
-        [str(part) for part in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
-    try:
-        out, err = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
-        raise AssertionError(f"still running after {LIMIT} s: {command}\n{out}\n{err}") from None
-    return Run(process.returncode, out, err)
-
-
 def lmp(folder, script: str, ranks: int = 1, **environment) -> Run:
     """Run a LAMMPS input in `folder`."""
     Path(folder, "in.lammps").write_text(script)
     launcher = [find_program("mpiexec"), "-n", ranks] if ranks > 1 else []
-    return run_process([*launcher, find_program("lmp"), "-in", "in.lammps", "-log", "none"], folder, **environment)
+    return run_program([*launcher, find_program("lmp"), "-in", "in.lammps", "-log", "none"], folder, **environment)
 
 
 def lmp_ok(folder, script: str, ranks: int = 1, **environment) -> Run:

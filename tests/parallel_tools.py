@@ -3,14 +3,9 @@
 `on_ranks` is the other end: it starts that, within a hard limit, and gives what the function has returned on each rank.
 """
 
-import contextlib
 import functools
 import json
-import os
 import pickle
-import shutil
-import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -22,6 +17,7 @@ from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 from few_body_models import E0, make_few_body_model, make_ordered_model
 from models import CUTOFF, SPECIES, make_two_species_model, random_structure, soap_term
+from programs import program, run_program
 
 from soapgap.errors import InputError
 from soapgap.model import Channels, Model
@@ -30,32 +26,16 @@ from soapgap.neighbours.arrays import find_pairs
 from soapgap.parallel import ParallelPotential
 from soapgap.parallel.domains import Geometry, bisect, own_pairs
 
-LIMIT = 100.0  # seconds for one start of all ranks
 
-
-def mpiexec():
-    """Path of the launcher beside this Python, or on PATH; None if there is none."""
-    return shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-
-
-def launch(n_ranks, command, folder, **environment):
-    """Run a command on so many ranks: exit status, standard output, standard error. It ends within LIMIT, whatever it does."""
-    variables = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environment
-    process = subprocess.Popen([mpiexec(), "-n", str(n_ranks), sys.executable, *map(str, command)], cwd=folder, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, env=variables)
-    try:
-        out, errors = process.communicate(timeout=LIMIT)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(LIMIT)
-    return process.returncode, out, errors
+def launch(n_ranks, command, folder, **variables):
+    """Run Python on so many ranks."""
+    return run_program([program("mpiexec"), "-n", n_ranks, sys.executable, *command], folder, **variables)
 
 
 def on_ranks(n_ranks, function, folder, **arguments):
     """What a function of this file returns on each rank."""
-    status, out, errors = launch(n_ranks, [__file__, function, json.dumps(arguments), folder], folder)
-    assert status == 0, out + errors
+    done = launch(n_ranks, [__file__, function, json.dumps(arguments), folder], folder)
+    assert done.status == 0, done.stdout + done.stderr
     return [pickle.loads((Path(folder) / f"rank{rank}").read_bytes()) for rank in range(n_ranks)]
 
 

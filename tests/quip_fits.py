@@ -1,27 +1,14 @@
 """Small models made by gap_fit, to be read by us and evaluated by quippy: every form of term that `read_quip` knows."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
+from programs import run_gap_fit
 
 SPECIES = ("Si", "O", "Ti")  # order of first appearance, which is QUIP's order of channels: not ascending
-
-
-def gap_fit_program():
-    """gap_fit of the running environment (from the quippy-ase wheel), else of the PATH."""
-    beside = Path(sys.executable).parent / "gap_fit"
-    program = str(beside) if beside.exists() else shutil.which("gap_fit")
-    if program is None:
-        pytest.skip("gap_fit is not installed (pip install quippy-ase)")
-    return program
 
 
 def small_cell(seed, n_atoms=6, species=SPECIES, closest=1.5):
@@ -63,11 +50,9 @@ def write_training_data(path, frames):
 def gap_fit(folder, gap, *options, frames=None, name="gap"):
     """Run gap_fit in `folder`; returns the path of the model."""
     write_training_data(folder / f"{name}.xyz", frames or training_frames())
-    command = [gap_fit_program(), f"at_file={name}.xyz", f"gap={{{gap}}}", "default_sigma={0.002 0.05 0.0 0.0}",
-               "energy_parameter_name=energy", "force_parameter_name=force", "do_copy_at_file=F", f"gp_file={name}.xml",
-               "rnd_seed=3", "sparse_jitter=1e-8", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = run_gap_fit(folder, f"at_file={name}.xyz", f"gap={{{gap}}}", "default_sigma={0.002 0.05 0.0 0.0}",
+                       "energy_parameter_name=energy", "force_parameter_name=force", "do_copy_at_file=F", f"gp_file={name}.xml",
+                       "rnd_seed=3", "sparse_jitter=1e-8", *options)
     path = folder / f"{name}.xml"
     assert path.exists(), done.stdout[-3000:] + done.stderr[-3000:]
     return path

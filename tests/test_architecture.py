@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from programs import LIMIT, run_program, run_python
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "soapgap"
@@ -103,7 +104,7 @@ def test_only_the_command_line_knows_typer():
 def test_importing_the_package_is_the_standard_library_only():
     code = ("import sys; import soapgap._plugin_path; "
             "print([m for m in ('numpy', 'scipy', 'ase', 'typer', 'pydantic') if m in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = run_python("-c", code)
     assert done.stdout.strip() == "[]"
 
 
@@ -151,7 +152,7 @@ TOOLS = dict(os.environ, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.env
 
 def configure(source: Path, build: Path, *options: str):
     command = ["cmake", "-G", "Ninja", "-S", str(source), "-B", str(build), f"-DPython_EXECUTABLE={sys.executable}", *options]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, env=TOOLS)
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT, env=TOOLS)
 
 
 def build_evaluator(tmp_path: Path, *options: str) -> Path:
@@ -164,8 +165,8 @@ def build_evaluator(tmp_path: Path, *options: str) -> Path:
     configure(ROOT / "cython" / "evaluator", tmp_path / "build", "-DSOAPGAP_WERROR=ON", "-DSOAPGAP_OPENBLAS=ON",
               f"-DSOAPGAP_JSON_INCLUDE_DIR={header.locate().parent.parent}", "-DSOAPGAP_BLAS_PREFIX=scipy_",
               f"-DSOAPGAP_BLAS_LIBRARY={scipy_openblas32.get_lib_dir()}/libscipy_openblas.so", *options)
-    done = subprocess.run(["cmake", "--build", str(tmp_path / "build"), "-j", "2"], capture_output=True, text=True, timeout=500,
-                          env=TOOLS)
+    done = subprocess.run(["cmake", "--build", str(tmp_path / "build"), "-j", "2"], capture_output=True, text=True,
+                          timeout=10 * LIMIT, env=TOOLS)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return tmp_path / "build"
 
@@ -178,8 +179,7 @@ def test_the_evaluator_builds_alone_and_runs_clean_under_sanitizers(tmp_path):
 
     from soapgap.reduction.soap import reduce_term
 
-    build = build_evaluator(tmp_path, "-DSOAPGAP_SANITIZE=address,undefined", "-DCMAKE_BUILD_TYPE=Debug",
-                            "-DSOAPGAP_SELFTEST=ON")
+    build = build_evaluator(tmp_path, "-DSOAPGAP_SANITIZE=address,undefined", "-DSOAPGAP_SELFTEST=ON")
     model = make_two_species_model()
     model.save(tmp_path / "exact.safetensors")
     cut, mixed = reduce_term(model.terms[0], 1e-2), replace(model.terms[1], zeta=4.0)
@@ -199,17 +199,13 @@ def test_the_evaluator_builds_alone_and_runs_clean_under_sanitizers(tmp_path):
     structures = tmp_path / "structures.txt"
     write_structures(structures, [random_structure(3), random_structure(4, n_atoms=1), random_structure(5, n_atoms=70,
                                                                                                      length=11.0)])
-    environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1", UBSAN_OPTIONS="halt_on_error=1")
+    variables = {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "halt_on_error=1"}
     for isa, name in (("baseline", "exact"), ("", "exact"), ("baseline", "reduced"), ("", "reduced"), ("", "matrix"),
                       ("baseline", "direct"), ("", "direct"), ("baseline", "spline"), ("", "spline"),
                       ("baseline", "channels"), ("", "channels"), ("", "merged")):
-        if isa:
-            environment["SOAPGAP_ISA"] = isa
-        else:
-            environment.pop("SOAPGAP_ISA", None)
-        done = subprocess.run([build / "soapgap_selftest", tmp_path / f"{name}.safetensors", structures], env=environment,
-                              capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, done.stderr[-3000:]
+        done = run_program([build / "soapgap_selftest", tmp_path / f"{name}.safetensors", structures], SOAPGAP_ISA=isa,
+                           **variables)
+        assert done.status == 0, done.stderr[-3000:]
         assert done.stderr == ""
         assert "ok 3 structures" in done.stdout
 

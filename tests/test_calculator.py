@@ -7,6 +7,7 @@ from ase.build import bulk
 from ase.neighborlist import neighbor_list
 from ase.stress import full_3x3_to_voigt_6_stress
 from models import make_two_species_model, random_structure
+from programs import run_python
 
 from soapgap import InputError, Potential, SoapGAP
 from soapgap.neighbours.arrays import neighbour_arrays
@@ -167,17 +168,14 @@ def test_a_calculator_can_be_pickled_and_copied():
 
 
 def test_evaluate_command_writes_what_the_potential_gives(tmp_path):
-    import subprocess
-    import sys
 
     import ase.io
 
     make_two_species_model().save(tmp_path / "m.safetensors")
     frames = [STRUCTURES["cubic"], STRUCTURES["molecule"]]
     ase.io.write(tmp_path / "in.xyz", frames)
-    done = subprocess.run([sys.executable, "-m", "soapgap", "evaluate", "m.safetensors", "in.xyz", "out.xyz"], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    done = run_python("-m", "soapgap", "evaluate", "m.safetensors", "in.xyz", "out.xyz", folder=tmp_path)
+    assert done.status == 0, done.stderr
     read = ase.io.read(tmp_path / "in.xyz", ":"), ase.io.read(tmp_path / "out.xyz", ":")
     for before, after in zip(*read, strict=True):
         result = Potential(make_two_species_model()).compute(before)

@@ -2,12 +2,12 @@
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from convert_tools import PAIR, SOAP, assert_same, numbers
+from programs import run_python
 from quip_fits import gap_fit, quip_results, small_cell, training_frames
 
 from soapgap.cli import main as cli
@@ -58,9 +58,8 @@ def typed(monkeypatch, capsys, tmp_path):
 
 
 def in_a_shell(folder, *words):
-    done = subprocess.run([sys.executable, "-m", "soapgap", "convert", *words], cwd=folder, capture_output=True, text=True,
-                          timeout=60)
-    return done.returncode, done.stdout, done.stderr
+    done = run_python("-m", "soapgap", "convert", *words, folder=folder)
+    return done.status, done.stdout, done.stderr
 
 
 def test_in_and_out_again(gap):

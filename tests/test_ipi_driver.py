@@ -1,7 +1,6 @@
 """The i-PI driver around the protocol: connecting, folding, first-frame checks, and the command as a process."""
 
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,20 +9,8 @@ import ase
 import ase.io
 import numpy as np
 import pytest
-from ipi_tools import (
-    BOHR,
-    CELL,
-    LIMIT,
-    POSITIONS,
-    Driver,
-    Server,
-    Toy,
-    check_answer,
-    environment,
-    header,
-    posdata_bytes,
-    process,
-)
+from ipi_tools import BOHR, CELL, POSITIONS, Driver, Server, Toy, check_answer, header, posdata_bytes
+from programs import LIMIT, environment, process, run_python
 
 from soapgap.errors import HostError, InputError
 from soapgap.ipi import drive
@@ -250,4 +237,4 @@ class TestProcess:
             "import sys, soapgap.ipi.driver, soapgap.cli.drive, soapgap.ipi.worker\n"
             "assert not [m for m in sys.modules if m.split('.')[0] == 'ipi']"
         )
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT, env=environment())
+        assert run_python("-c", code).status == 0

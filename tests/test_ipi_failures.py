@@ -35,7 +35,8 @@ from ipi_faults import (
     with_fault,
 )
 from ipi_runs import crystal, crystal_model
-from ipi_tools import LIMIT, Driver, Toy
+from ipi_tools import Driver, Toy
+from programs import LIMIT
 
 from soapgap.errors import InputError
 from soapgap.ipi import LostConnection
@@ -228,7 +229,7 @@ class TestServer:
         checkpoint = '<checkpoint stride="1" filename="check" overwrite="True"/></output>'
         monkeypatch.setattr(ipi_runs, "INPUT", ipi_runs.INPUT.replace("</output>", checkpoint))
         with (running(tmp_path) as run,
-              command(run, with_fault(model, "wait", 4, tmp_path), "--reconnect", "--wait=20") as driver):
+              command(run, with_fault(model, "wait", 4, tmp_path), "--reconnect", f"--wait={LIMIT:g}") as driver):
             with held(run):
                 other = healthy(run, model, log=tmp_path / "log", reconnect=True)
                 connected(tmp_path / "log")

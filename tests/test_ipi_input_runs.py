@@ -13,7 +13,8 @@ from ase.build import bulk
 from ase.units import kB
 from ipi_inputs import make, white_noise, write_gle
 from ipi_runs import Recorder, crystal, crystal_model, free_port
-from ipi_tools import LIMIT, Driver, environment, process, program, short_directory
+from ipi_tools import Driver, short_directory
+from programs import LIMIT, environment, process, program
 from scipy.spatial.transform import Rotation
 
 pytest.importorskip("ipi")

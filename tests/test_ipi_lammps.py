@@ -7,8 +7,6 @@ Most tests speak i-PI's protocol to LAMMPS themselves (`ask`), so that every dig
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,8 +30,9 @@ from ipi_lammps_tools import (
     lammps_running,
 )
 from ipi_runs import Recorder, crystal, crystal_model, ipi_running, trend
-from ipi_tools import LIMIT, Driver, Server, environment, process
+from ipi_tools import Driver, Server
 from lammps_tools import write_data
+from programs import LIMIT, environment, process, run_python
 
 from soapgap.model import Model, PairTerm
 from soapgap.potential import Potential
@@ -323,8 +322,7 @@ def test_documented_input(tmp_path):
     script, make = (text.split(f"```{kind}\n")[1].split("```")[0] for kind in ("lammps", "python"))
     shutil.copy(root / "examples" / "ipi" / "init.xyz", tmp_path)
     shutil.copy(root / "examples" / "models" / "si.safetensors", tmp_path / "model.safetensors")
-    done = subprocess.run([sys.executable, "-c", make], cwd=tmp_path, timeout=LIMIT, check=False)
-    assert done.returncode == 0
+    assert run_python("-c", make, folder=tmp_path).status == 0
     atoms = ase.io.read(tmp_path / "init.xyz")
     with ipi_running(tmp_path, atoms, steps=3, consolidate="False") as run:
         folder = Path(run.where["prefix"])

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ipi_runs import crystal, crystal_model, free_port
-from ipi_tools import environment, process, short_directory
+from ipi_tools import short_directory
+from programs import LIMIT, environment, process
 
 pytest.importorskip("ipi")
 if not Path("/proc/self/cwd").exists():
     pytest.skip("needs /proc to see what is left running", allow_module_level=True)
 
-LIMIT = 60.0  # seconds: a run takes about four on a free core, most of them imports
 COMMAND = [sys.executable, "-m", "soapgap", "ipi-run"]
 MANY = 100000  # steps that are never reached
 INPUT = """<simulation verbosity="low">

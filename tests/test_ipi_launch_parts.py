@@ -2,13 +2,13 @@
 
 import re
 import socket
-import subprocess
 import sys
 
 import pytest
 from ipi_runs import free_port
 from ipi_tools import short_directory
-from test_ipi_launch import COMMAND, DEFAULTS, INPUT, LIMIT
+from programs import run_program
+from test_ipi_launch import COMMAND, DEFAULTS, INPUT
 
 from soapgap.errors import HostError, InputError
 from soapgap.ipi.launch.ending import soft_exit_reason
@@ -118,8 +118,8 @@ class TestInput:
 
     def test_options_before_the_structure(self, tmp_path):
         words = [*COMMAND, "--skin", "0.5", str(write(tmp_path)), "model", "structure"]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT)
-        assert done.returncode == 2
+        done = run_program(words, tmp_path)
+        assert done.status == 2
         assert "after STRUCTURE" in done.stderr
 
 

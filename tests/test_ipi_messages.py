@@ -11,7 +11,6 @@ from ipi_tools import (
     BOHR,
     CELL,
     HARTREE,
-    LIMIT,
     POSITIONS,
     Driver,
     Toy,
@@ -23,6 +22,7 @@ from ipi_tools import (
     init_bytes,
     posdata_bytes,
 )
+from programs import LIMIT
 
 from soapgap.errors import HostError, InputError, SoapGAPError
 from soapgap.ipi import LostConnection, extras

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ipi_runs import THERMOSTAT, crystal, crystal_model, ipi_running
-from ipi_tools import LIMIT, Driver, environment, process, program
+from ipi_tools import Driver
+from programs import LIMIT, environment, process, program, run_program
 
 pytest.importorskip("ipi")
 pytest.importorskip("mpi4py")
@@ -107,7 +108,7 @@ def drive_two_ranks(folder, model, *arguments):
     """To an address where nobody is."""
     command = [program("mpiexec"), "-n", "2", program("soapgap"), "drive", str(model), "start.xyz", "--unix", "none",
                *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT, check=False, env=environment())
+    return run_program(command, folder)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -118,7 +119,7 @@ def drive_two_ranks(folder, model, *arguments):
 def test_errors_are_said_once(tmp_path, model, arguments, message):
     crystal().write(tmp_path / "start.xyz", format="extxyz")
     done = drive_two_ranks(tmp_path, model, "--wait", "0", *arguments)
-    assert done.returncode == 2
+    assert done.status == 2
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("soapgap:")]
     assert len(said) == 1
     assert message in said[0]
@@ -130,6 +131,6 @@ def test_unknown_element(tmp_path, model):
     atoms.symbols[3] = "O"
     atoms.write(tmp_path / "start.xyz", format="extxyz")
     done = drive_two_ranks(tmp_path, model)
-    assert done.returncode == 2
+    assert done.status == 2
     assert done.stderr.count("soapgap:") == 1
     assert "the structure has O" in done.stderr

@@ -9,17 +9,8 @@ import ase
 import ase.io
 import numpy as np
 import pytest
-from ipi_tools import (
-    CELL,
-    LIMIT,
-    POSITIONS,
-    Driver,
-    Toy,
-    check_answer,
-    header,
-    init_bytes,
-    posdata_bytes,
-)
+from ipi_tools import CELL, POSITIONS, Driver, Toy, check_answer, header, init_bytes, posdata_bytes
+from programs import LIMIT
 
 from soapgap.errors import HostError, InputError
 from soapgap.ipi import LostConnection

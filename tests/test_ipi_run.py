@@ -12,19 +12,9 @@ import numpy as np
 import pytest
 from ase.units import Bohr, Hartree
 from ipi_runs import THERMOSTAT, Recorder, crystal, crystal_model, ipi_running, trend, virials_of
-from ipi_tools import (
-    LIMIT,
-    Driver,
-    Result,
-    Server,
-    environment,
-    header,
-    posdata_bytes,
-    process,
-    program,
-    short_directory,
-)
+from ipi_tools import Driver, Result, Server, header, posdata_bytes, short_directory
 from models import make_two_species_model, random_structure
+from programs import LIMIT, environment, process, program
 
 from soapgap.errors import InputError
 from soapgap.potential import Potential

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ipi_runs import THERMOSTAT, crystal, crystal_model, ipi_running
-from ipi_tools import LIMIT, Driver, environment, process, program
+from ipi_tools import Driver
+from programs import LIMIT, environment, process, program
 
 import soapgap.ipi
 

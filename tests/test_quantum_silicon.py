@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.units import _hbar, _k, kB
+from programs import LIMIT
 
 from soapgap.physics.phonons import ring_polymer_kinetic_energy
 
 pytest.importorskip("ipi")
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 240.0  # s; an idle machine needs a tenth
 
 
 def run_script(command, folder):

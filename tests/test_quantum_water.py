@@ -5,9 +5,7 @@ The data that the example is made for are not shipped, so it is given data of th
 
 import importlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -22,14 +20,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.geometry import find_mic
 from ase.io import write
 from ase.units import kB
-from ipi_tools import program
+from programs import LIMIT, program, run_python
 
 from soapgap import Potential
 from soapgap.errors import HostError, InputError
 from soapgap.physics.phonons import ring_polymer_kinetic_energy
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "quantum_water"
-LIMIT = 180
 BEADS, STEPS = 4, 64
 
 
@@ -248,9 +245,8 @@ def example(folder):
     """run.py to its end; its output."""
     numbers = ["--n-train", "30", "--n-test", "6", "--beads", BEADS, "--steps", STEPS, "--classical-steps", STEPS]
     command = ["example/run.py", "--data", ".", "--output", "out", "--stride", "4", "--threads", "1", *map(str, numbers)]
-    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=LIMIT,
-                          env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    done = run_python(*command, folder=folder)
+    assert done.status == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
@@ -354,8 +350,7 @@ class TestWhole:
 
 
 def test_without_data(tmp_path):
-    done = subprocess.run([sys.executable, EXAMPLE / "run.py", "--data", tmp_path, "--output", tmp_path / "out"],
-                          capture_output=True, text=True, timeout=LIMIT)
-    assert done.returncode == 1
+    done = run_python(EXAMPLE / "run.py", "--data", tmp_path, "--output", tmp_path / "out")
+    assert done.status == 1
     assert "water_deepmd_400.xyz is not there" in done.stderr
     assert "Traceback" not in done.stderr

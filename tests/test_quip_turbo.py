@@ -2,13 +2,12 @@
 
 import json
 import math
-import os
 import re
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from programs import run_program
 from scipy.special import sph_harm_y
 
 from soapgap.errors import InputError
@@ -119,8 +118,8 @@ def oracle():
     for descriptor, _ in VARIANTS.values():
         numbers, positions = cluster(made(descriptor))
         jobs.append({"descriptor": descriptor, "numbers": numbers.tolist(), "positions": positions.tolist()})
-    run = subprocess.run([sys.executable, "-c", ORACLE], input=json.dumps(jobs), capture_output=True, text=True, check=True,
-                         env={**os.environ, "OMP_NUM_THREADS": "1"})
+    run = run_program([sys.executable, "-c", ORACLE], text=json.dumps(jobs))
+    assert run.status == 0, run.stderr
     return dict(zip(VARIANTS, json.loads(run.stdout.split("RESULT")[1])))
 
 

@@ -1,15 +1,13 @@
 """QUIP's potential files: written; gap_fit and quippy as independent programs."""
 
 import dataclasses
-import os
-import subprocess
 
 import ase
 import numpy as np
 import pytest
 from ase.io import write
+from programs import run_gap_fit
 from quip_files import POINTS, coordinate, gap, glue, save
-from quip_fits import gap_fit_program
 
 from soapgap.errors import InputError
 from soapgap.quip.document import Document, GapParams, GlueParams, read_document
@@ -105,7 +103,6 @@ def frames():
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     """The same fit on a Glue baseline with the sparse points beside the XML and in it."""
-    program = gap_fit_program()
     folder = tmp_path_factory.mktemp("gap_fit")
     write(folder / "train.xyz", frames(), format="extxyz")
     write_document(folder / "core.xml", Document("core", [glue()]))
@@ -114,10 +111,10 @@ def fitted(tmp_path_factory):
              "soap cutoff=3.5 n_max=4 l_max=3 atom_sigma=0.5 covariance_type=dot_product zeta=2 delta=0.2 n_sparse=6 "
              "sparse_method=cur_points")
     for name, separate in (("beside", "T"), ("inline", "F")):
-        subprocess.run([program, "at_file=train.xyz", f"gp_file={name}.xml", f"gap={{{terms}}}", "e0_method=isolated",
-                        "default_sigma={0.01 0.1 0.1 0}", "core_param_file=core.xml", "core_ip_args={IP Glue}", "rnd_seed=7",
-                        "sparse_jitter=1e-8", f"sparse_separate_file={separate}"], cwd=folder, check=True, capture_output=True,
-                       timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = run_gap_fit(folder, "at_file=train.xyz", f"gp_file={name}.xml", f"gap={{{terms}}}", "e0_method=isolated",
+                           "default_sigma={0.01 0.1 0.1 0}", "core_param_file=core.xml", "core_ip_args={IP Glue}", "rnd_seed=7",
+                           "sparse_jitter=1e-8", f"sparse_separate_file={separate}")
+        assert done.status == 0, done.stderr
     return folder
 
 

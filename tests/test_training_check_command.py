@@ -1,7 +1,6 @@
 """`soapgap check` as a command: exit statuses, what is printed, the JSON file."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from planted_faults import DEMO, checked, copies, large, net_force, small_sets, zero_forces
+from programs import run_program
 from typer.testing import CliRunner
 
 from soapgap.check.report import as_json, write_json
@@ -34,12 +34,12 @@ def command(*arguments):
 def test_the_program(tmp_path):
     """Through the door that users take: registered, statuses 0 and 2, no colours in a pipe."""
     program = [sys.executable, "-m", "soapgap", "check"]
-    clean = subprocess.run([*program, DEMO / "si_test.xyz"], capture_output=True, text=True, timeout=120)
-    assert (clean.returncode, clean.stderr) == (0, "")
+    clean = run_program([*program, DEMO / "si_test.xyz"])
+    assert (clean.status, clean.stderr) == (0, "")
     assert "\x1b" not in clean.stdout
     assert "0 errors, 0 warnings" in clean.stdout
-    absent = subprocess.run([*program, tmp_path / "absent.xyz"], capture_output=True, text=True, timeout=120)
-    assert absent.returncode == 2
+    absent = run_program([*program, tmp_path / "absent.xyz"])
+    assert absent.status == 2
     assert absent.stderr.startswith("soapgap: cannot read the data file")
 
 

@@ -5,32 +5,23 @@ The DFT data are not shipped, so the example is given data of the toy potential 
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.build import bulk
+from programs import LIMIT, environment, process, program, run_program, run_python
 from training_tools import labelled, toy_frames, write_frames
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "silicon_dft"
 FILES = ("fit.toml", "fit.py", "in.silicon", "pimd.xml", "README.md")
-LIMIT = 60
-
-
-def program(name):
-    """A program of the running environment, else of the PATH."""
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.exists() else shutil.which(name)
 
 
 def run(command, folder):
     """Run to the end; the output."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    done = run_program(command, folder)
+    assert done.status == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
 
@@ -54,8 +45,8 @@ def example(tmp_path_factory):
 
 
 def test_fit_without_data():
-    done = subprocess.run([sys.executable, str(EXAMPLE / "fit.py")], capture_output=True, text=True, timeout=LIMIT)
-    assert done.returncode == 1
+    done = run_python(EXAMPLE / "fit.py")
+    assert done.status == 1
     assert "MLEARN_FOLDER" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -79,17 +70,9 @@ def test_ipi_input(example):
     short = text.replace(">silicon_dft<", f">{address}<").replace(">200<", ">4<")
     assert short.count(address) == 1
     (example / "short.xml").write_text(short)
-    with open(example / "i-pi.log", "w") as log:
-        server = subprocess.Popen([program("i-pi"), "short.xml"], cwd=example, stdout=log, stderr=log,
-                                  start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-        try:
-            run([sys.executable, "-c", "from soapgap.cli.main import main; main()", "drive", "silicon_dft.safetensors",
-                 "start.xyz", "--unix", address, "--threads", "1"], example)
-            assert server.wait(LIMIT) == 0
-        finally:
-            if server.poll() is None:
-                os.killpg(server.pid, signal.SIGKILL)
-                server.wait()
+    with process([program("i-pi"), "short.xml"], example, example / "i-pi.log", env=environment()) as server:
+        run([program("soapgap"), "drive", "silicon_dft.safetensors", "start.xyz", "--unix", address, "--threads", "1"], example)
+        assert server.wait(LIMIT) == 0
     rows = np.loadtxt(example / "pimd.out")
     assert rows[-1, 0] == 4
     assert np.isfinite(rows).all()

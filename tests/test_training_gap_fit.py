@@ -1,14 +1,10 @@
 """The same fit by gap_fit, an independent program: same data, same sparse points, same predictions."""
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.data import atomic_numbers
+from programs import run_gap_fit
 from quip_oracle import descriptor_string, to_quip_order
 from training_tools import E0, PAIR, SOAP, configuration, isolated, toy_frames, write_frames
 
@@ -18,12 +14,6 @@ from soapgap.potential import Potential
 
 JITTER = 1e-8
 SIGMA = [0.002, 0.05, 0.02]
-
-
-def gap_fit_program():
-    """gap_fit of the running environment (from the quippy-ase wheel), else of the PATH."""
-    beside = Path(sys.executable).parent / "gap_fit"
-    return str(beside) if beside.exists() else shutil.which("gap_fit")
 
 
 def sparse_file(path, rows):
@@ -71,9 +61,6 @@ def quip_xyz(path, frames):
 @pytest.mark.parametrize("species", [("Si",), ("Si", "C")])
 def test_predictions_equal_gap_fit_s(tmp_path, species):
     """Pair and SOAP terms, energies, forces and virials, two config types; unseen structures."""
-    program = gap_fit_program()
-    if program is None:
-        pytest.skip("gap_fit is not installed (pip install quippy-ase)")
     quippy = pytest.importorskip("quippy")
     frames = [*(isolated(s) for s in species), *toy_frames(10, seed=11, species=species)]
     for k, atoms in enumerate(frames):
@@ -86,11 +73,9 @@ def test_predictions_equal_gap_fit_s(tmp_path, species):
     model = fit(config, quiet=True, threads=1).model
     assert {type(t) for t in model.terms} == {PairTerm, SoapTerm}
     e0 = ":".join(f"{s}:{E0[s]}" for s in species)
-    command = [program, "at_file=train.xyz", gap_string(model, tmp_path), "gp_file=gap.xml", f"e0={{{e0}}}",
-               f"default_sigma={{{SIGMA[0]} {SIGMA[1]} {SIGMA[2]} 0.0}}", f"sparse_jitter={JITTER}",
-               "config_type_sigma={odd:0.004:0.1:0.05:0.0}", "force_parameter_name=forces", "do_copy_at_file=F"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = run_gap_fit(tmp_path, "at_file=train.xyz", gap_string(model, tmp_path), "gp_file=gap.xml", f"e0={{{e0}}}",
+                       f"default_sigma={{{SIGMA[0]} {SIGMA[1]} {SIGMA[2]} 0.0}}", f"sparse_jitter={JITTER}",
+                       "config_type_sigma={odd:0.004:0.1:0.05:0.0}", "force_parameter_name=forces", "do_copy_at_file=F")
     assert (tmp_path / "gap.xml").exists(), done.stdout[-2000:] + done.stderr[-2000:]
 
     oracle = quippy.potential.Potential("", param_filename=str(tmp_path / "gap.xml"))

@@ -7,7 +7,7 @@ import pytest
 from ase.data import atomic_numbers
 from evaluator_tools import structures
 from quip_oracle import descriptor_string, to_quip_order
-from test_training_gap_fit import gap_fit_program, sparse_file
+from test_training_gap_fit import sparse_file
 from training_tools import (
     ANGLE,
     DISTANCES,
@@ -242,10 +242,7 @@ def in_gap_fit_s_order(structures, blocks):
 
 def gap_fit_rows(system, folder, options):
     """[K_nm | y] and lambda of gap_fit."""
-    program = gap_fit_program()
-    if program is None:
-        pytest.skip("gap_fit is not installed (pip install quippy-ase)")
-    gap_fit(program, folder, coordinates(system, folder), E0, SIGMA, options)
+    gap_fit(folder, coordinates(system, folder), E0, SIGMA, options)
     k_nm = np.loadtxt(folder / "dump_Kmn.0").reshape(-1, system.design.n_columns)
     return np.column_stack([k_nm, np.loadtxt(folder / "dump_globalY.0")]), np.loadtxt(folder / "dump_lambda.0")
 

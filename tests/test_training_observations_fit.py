@@ -1,14 +1,12 @@
 """Fits to local energies, curvatures and files of different weight: what they learn, interruption, mistakes."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
 import pytest
+from programs import run_python
 from test_training_fit import KILLED, toml
 from training_tools import (
     ANGLE,
@@ -182,9 +180,8 @@ def test_threads_and_interruption_change_no_byte(data, tmp_path, monkeypatch):
     entries = (json.dumps(t) if isinstance(t, str) else
                "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in t.items()) + "}" for t in tables)
     path.write_text(toml(content).replace("[data]", f"[data]\ntrain = [{', '.join(entries)}]"))
-    child = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), str(path)], capture_output=True, text=True,
-                           env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120)
-    assert child.returncode == -signal.SIGKILL, child.stderr
+    child = run_python("-c", textwrap.dedent(KILLED), path)
+    assert child.status == -signal.SIGKILL, child.stderr
     state = load_state(path.parent / "model.safetensors.fit")
     assert (state.complete, 0 < state.n_done < 22) == (False, True)
     fit(path, quiet=True, threads=2)

@@ -2,15 +2,14 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import program, run_program
 from test_training_fit import toml
 from training_tools import PAIR, SOAP, configuration, isolated, toy_frames, write_frames
 
@@ -31,7 +30,8 @@ from soapgap.potential import Potential
 from soapgap.ranks import start_ranks
 from soapgap.say import Reporter
 
-MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+MPIEXEC = program("mpiexec")
+needs_mpi = pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
 UNSEEN = toy_frames(3, seed=40)
 
 
@@ -70,18 +70,17 @@ def command(path, *options, n_ranks=1):
 
 
 def run_command(*arguments, **keywords):
-    return subprocess.run(command(*arguments, **keywords), capture_output=True, text=True, timeout=200,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return run_program(command(*arguments, **keywords))
 
 
-@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
+@needs_mpi
 @pytest.mark.parametrize("n_ranks", [2, 3])
 def test_ranks_change_no_prediction(data, tmp_path, monkeypatch, n_ranks):
     expected = predictions(fit(settings(data, tmp_path, "one"), quiet=True, threads=1).model)
     path = tmp_path / "fit.toml"
     path.write_text(toml(settings(data, tmp_path, "many")))
     done = run_command(path, n_ranks=n_ranks)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     assert done.stdout.count("estimate:") == 1
     assert f"on each of {n_ranks} ranks" in done.stdout
     np.testing.assert_allclose(predictions(tmp_path / "many.safetensors"), expected, rtol=0, atol=1e-8)
@@ -93,12 +92,12 @@ def test_ranks_change_no_prediction(data, tmp_path, monkeypatch, n_ranks):
             assert many["rmse"] == pytest.approx(one["rmse"], abs=1e-6)
 
 
-@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
+@needs_mpi
 def test_ranks_say_one_error_once(data, tmp_path):
     path = tmp_path / "fit.toml"
     path.write_text(toml(settings(data, tmp_path, default_sigma=[0.001, 0.0, 0.1])))
     done = run_command(path, n_ranks=2)
-    assert done.returncode == 2
+    assert done.status == 2
     assert done.stderr.count("force sigma is 0") == 1
     assert "Traceback" not in done.stderr
 
@@ -113,14 +112,13 @@ def test_a_launcher_without_its_mpi_is_refused(monkeypatch):
     assert start_ranks().size == 1
 
 
-@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
+@needs_mpi
 def test_a_launcher_of_another_mpi_is_refused(data, tmp_path):
     """What a rank sees that another MPI's launcher has started: its variable, and a world of one."""
     path = tmp_path / "fit.toml"
     path.write_text(toml(settings(data, tmp_path)))
-    done = subprocess.run(command(path), capture_output=True, text=True, timeout=100,
-                          env=os.environ | {"OMPI_COMM_WORLD_SIZE": "4", "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 2
+    done = run_program(command(path), OMPI_COMM_WORLD_SIZE="4")
+    assert done.status == 2
     assert "as 4 ranks, but mpi4py sees 1" in done.stderr
     assert not (tmp_path / "model.safetensors").exists()
 
@@ -162,12 +160,12 @@ def test_partition_goes_on_where_it_ended(data):
 
 # ---- interruption -------------------------------------------------------------------------------------------------
 
-@pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec")
+@needs_mpi
 def test_killed_with_two_ranks_and_resumed_with_one(data, tmp_path, monkeypatch):
     """Killed at checkpoints, again and again; the predictions are those of a fit that ran in peace."""
     expected = predictions(fit(settings(data, tmp_path, "peace"), quiet=True, threads=1).model)
     (tmp_path / "fit.toml").write_text(toml(settings(data, tmp_path, "war")))
-    program = (
+    code = (
         "import os, signal, sys\n"
         "import soapgap.learn.estimate as estimate, soapgap.fitting.pipeline\n"
         "estimate.BLOCK_ROWS = (60,)\n"
@@ -183,15 +181,14 @@ def test_killed_with_two_ranks_and_resumed_with_one(data, tmp_path, monkeypatch)
     done, n_done = [], []
     for n_ranks in (2, 1):
         launcher = [MPIEXEC, "-n", str(n_ranks)] if n_ranks > 1 else []
-        done.append(subprocess.run([*launcher, sys.executable, "-c", program, str(tmp_path / "fit.toml")], timeout=200,
-                                   capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}))
+        done.append(run_program([*launcher, sys.executable, "-c", code, tmp_path / "fit.toml"]))
         state = load_state(tmp_path / "war.safetensors.fit")
         assert not state.complete
         n_done.append(state.n_done)
     assert 0 < n_done[0] < n_done[1] < 24
     assert "going on from there" in done[1].stdout
     last = run_command(tmp_path / "fit.toml", "--resume")
-    assert last.returncode == 0, last.stderr
+    assert last.status == 0, last.stderr
     assert f"after {n_done[1]} of 24 structures" in last.stdout
     np.testing.assert_allclose(predictions(tmp_path / "war.safetensors"), expected, rtol=0, atol=1e-8)
 
@@ -221,7 +218,7 @@ def test_a_fit_killed_at_any_time_goes_on(data, tmp_path):
         killed += 1
         state = tmp_path / "war.safetensors.fit"
         assert not state.exists() or load_state(state) is not None
-    assert run_command(tmp_path / "fit.toml").returncode == 0
+    assert run_command(tmp_path / "fit.toml").status == 0
     np.testing.assert_allclose(predictions(tmp_path / "war.safetensors"), expected, rtol=0, atol=1e-8)
 
 

@@ -1,8 +1,6 @@
 """A known toy potential, small data sets made with it, and small configurations for the tests of the trainer."""
 
 import copy
-import os
-import subprocess
 import xml.etree.ElementTree as ElementTree
 from itertools import combinations, permutations
 
@@ -13,6 +11,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 from ase.io import write
+from programs import run_gap_fit
 
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.radial.cutoff import cutoff_function
@@ -243,15 +242,13 @@ def slow_cluster_row(atoms, k):
     return k.delta**2 * k.cutoffs * total
 
 
-def gap_fit(program, folder, coordinates, e0, sigma, options=()):
+def gap_fit(folder, coordinates, e0, sigma, options=()):
     """Run gap_fit on train.xyz with these coordinates; returns the root of its XML and writes its matrices to dump_*."""
     e0 = ":".join(f"{s}:{e}" for s, e in e0.items())
     sigma = [*sigma, 0.0][:4]
-    command = [program, "at_file=train.xyz", "gap={" + " : ".join(coordinates) + "}", "gp_file=gap.xml", f"e0={{{e0}}}",
-               f"default_sigma={{{' '.join(map(str, sigma))}}}", "sparse_jitter=1e-8", "do_copy_at_file=F",
-               "force_parameter_name=forces", "linear_system_dump_file=dump", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = run_gap_fit(folder, "at_file=train.xyz", "gap={" + " : ".join(coordinates) + "}", "gp_file=gap.xml",
+                       f"e0={{{e0}}}", f"default_sigma={{{' '.join(map(str, sigma))}}}", "sparse_jitter=1e-8",
+                       "do_copy_at_file=F", "force_parameter_name=forces", "linear_system_dump_file=dump", *options)
     assert (folder / "gap.xml").exists(), done.stdout[-2000:] + done.stderr[-2000:]
     return ElementTree.parse(folder / "gap.xml").getroot()
 
