@@ -1,5 +1,6 @@
 """What can be checked of the pages: links lead somewhere, and files that are named exist."""
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -70,3 +71,22 @@ def test_names_of_the_package_exist(page):
 def test_the_diagram_is_made_from_the_floors():
     done = run_python(ROOT / "docs" / "make_architecture.py", "--check")
     assert done.status == 0, "docs/architecture.md is older than docs/floors.toml: run docs/make_architecture.py"
+
+
+#: Words that a user of English as a foreign language need not know, or that say nothing in the language of the field.
+QUAINT = re.compile(r"\b(?:rooms?|doors?|houses?|anew|for ever|of no account|what is what|lest|hitherto|whither|thereof|"
+                    r"wherein|maniest|manieth|passed over|in vain)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_pages_are_in_plain_words(page):
+    assert not (found := QUAINT.findall(page.read_text(encoding="utf-8"))), f"{NAMES[page]}: {found}"
+
+
+def test_messages_and_docstrings_are_in_plain_words():
+    found = []
+    for path in sorted((ROOT / "src" / "soapgap").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found += [f"{path.relative_to(ROOT)}:{node.lineno}: {word}" for word in QUAINT.findall(node.value)]
+    assert not found

@@ -186,7 +186,7 @@ def test_killed_with_two_ranks_and_resumed_with_one(data, tmp_path, monkeypatch)
         assert not state.complete
         n_done.append(state.n_done)
     assert 0 < n_done[0] < n_done[1] < 24
-    assert "going on from there" in done[1].stdout
+    assert "continuing from there" in done[1].stdout
     last = run_command(tmp_path / "fit.toml", "--resume")
     assert last.status == 0, last.stderr
     assert f"after {n_done[1]} of 24 structures" in last.stdout

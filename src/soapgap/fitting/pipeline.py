@@ -56,7 +56,7 @@ def fit(config: Mapping[str, Any] | str | os.PathLike, *, threads: int | None = 
     memory : str or int, optional
         What the processes on this machine may use together, bytes or "4GB"; by default no limit.
     restart : bool
-        Begin anew even if MODEL.fit holds an interrupted fit of the same configuration and data.
+        Start again even if MODEL.fit holds an interrupted fit of the same configuration and data.
     resume : bool
         An error if MODEL.fit does not hold such a fit; by default it is used if it is there.
     add_to : str or path-like, optional
@@ -198,7 +198,7 @@ class _Fit:
         state = find_state(self.files.state, self._identity(), resume)
         if state is not None:
             self.say.line(f"{self.files.state.name} holds this fit after {state.n_done} of "
-                          f"{len(self.problem.train.structures)} structures: going on from there (--restart begins anew)")
+                          f"{len(self.problem.train.structures)} structures: continuing from there (--restart starts again)")
         return state
 
     def _factorise(self, state: FitState | None) -> StreamingQR:

@@ -43,7 +43,7 @@ class Fixed:
     thetas : dict of str to list of float
         Length scales of pair and triplet kernels (`Plan.thetas`).
     n_sparse : int or None
-        Number of sparse points of all kernels, None if they are to be chosen anew.
+        Number of sparse points of all kernels, None if they are to be chosen.
     """
 
     species: list[str]
@@ -227,7 +227,7 @@ def pose(config: FitConfig, train: Dataset, say: Reporter, pool_bytes: int = POO
 
 
 def _plan_of(fixed: Fixed, config: FitConfig, train: Dataset) -> Plan:
-    """The kernels of an earlier fit: their sparse points are known, so how they were chosen is of no account."""
+    """The kernels of an earlier fit: their sparse points are known, so how they were chosen does not matter."""
     terms = tuple(term.with_known_points() for term in config.terms)
     plan = plan_kernels(config.model_copy(update={"terms": terms}), fixed.species, fixed.shortest, train.structures,
                         Reporter(quiet=True), thetas=fixed.thetas)

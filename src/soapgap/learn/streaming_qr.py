@@ -37,8 +37,8 @@ class StreamingQR:
         M, number of unknowns of each right-hand side.
     n_rhs : int
         Number of right-hand sides.
-    triangle : ndarray or None
-        (M + n_rhs, M + n_rhs) array, optional State to go on from (as `triangle` gives it); zeros by default.
+    triangle : ndarray, shape (M + n_rhs, M + n_rhs), optional
+        State to continue from (as the property `triangle` gives it); zeros by default.
     """
 
     def __init__(self, n_columns: int, n_rhs: int = 1, triangle: np.ndarray | None = None) -> None:
@@ -63,8 +63,8 @@ class StreamingQR:
 
         Parameters
         ----------
-        block : ndarray
-            (rows, M + n_rhs) array In Fortran order; destroyed.
+        block : ndarray, shape (rows, M + n_rhs)
+            In Fortran order; destroyed.
         trapezoid : int
             Number of trailing rows of the block that form an upper trapezoid (LAPACK's L).
         """
@@ -89,7 +89,7 @@ class StreamingQR:
 
         Parameters
         ----------
-        factors : iterable of arrays, optional
+        factors : iterable of ndarray, optional
             Upper triangular blocks of the regulariser, in the order of the columns; by default the identity.
         """
         rows = np.zeros((self.n_columns, len(self._r)), order="F")

@@ -143,8 +143,8 @@ class BaselineValues:
     energy : float
         eV.
     forces : ndarray or float
-        (n_atoms, 3) array or 0.0 eV/Angstrom.
-    known : dict of str to array
+        (n_atoms, 3), or 0.0; eV/Angstrom.
+    known : mapping of str to ndarray
         Of every observable that the structure has, (n_rows,), in the units of the observations; empty without a baseline.
     """
 
