@@ -95,9 +95,10 @@ def serve(folder: Path):
     """Answers requests on standard input; between two of them all ranks rest."""
     from soapgap.parallel import ParallelPotential
     from soapgap.potential import Potential
+    from soapgap.ranks import under_launcher
 
     comm = None
-    if "PMI_SIZE" in os.environ:
+    if under_launcher():
         from mpi4py import MPI
 
         comm = MPI.COMM_WORLD
