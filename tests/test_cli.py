@@ -1,11 +1,10 @@
 """The command line: quick, thin, and its options are the fields of the objects that the library takes."""
 
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from programs import run_python
 from typer.testing import CliRunner
 
 from soapgap.cli import main as cli
@@ -17,7 +16,7 @@ from soapgap.ipi.starter.settings import InputSettings
 def test_help_imports_what_it_shows_only():
     heavy = ("numpy", "scipy", "ase", "pydantic", "rich.progress", "jinja2", "soapgap.potential", "soapgap.model")
     code = f"import sys, soapgap.cli.main; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = run_python("-c", code)
     assert done.stdout.strip() == "[]"
 
 

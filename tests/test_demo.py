@@ -132,7 +132,7 @@ def alive(pid):
 
 def ended(*pids):
     """Wait a little for processes to end."""
-    limit = time.monotonic() + 5.0
+    limit = time.monotonic() + LIMIT
     while any(map(alive, pids)) and time.monotonic() < limit:
         time.sleep(0.02)
     return not any(map(alive, pids))

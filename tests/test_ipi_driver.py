@@ -31,7 +31,7 @@ class TestConnecting:
         start = time.monotonic()
         with pytest.raises(HostError, match=r"did not open within 0.3 s \(No such file.*Start i-PI"):
             drive(Toy(), structure, unix=address, wait=0.3, quiet=True)
-        assert 0.3 <= time.monotonic() - start < 2.0
+        assert 0.3 <= time.monotonic() - start < 10.0
 
     def test_stale_socket(self, server, structure):
         server.listener.close()

@@ -384,7 +384,7 @@ class TestProcesses:
               command(run, with_fault(model, "wait", 3, tmp_path)) as driver):
             pid = struck(tmp_path)
             driver.running.kill()
-            wait_until(lambda: gone(pid), "the end of the computing process", 8.0)
+            wait_until(lambda: gone(pid), "the end of the computing process")
             other = healthy(run, model)
             np.testing.assert_array_equal(run.finish(), undisturbed)
             assert other.wait().frames == FRAMES - 2
@@ -400,7 +400,7 @@ class TestProcesses:
             driver.said("frame 2:")
             driver.running.kill()
             pid = int((tmp_path / "computing").read_text())
-            wait_until(lambda: gone(pid), "the end of the computing process", 8.0)
+            wait_until(lambda: gone(pid), "the end of the computing process")
             (tmp_path / "wait" / "go").touch()
             np.testing.assert_array_equal(run.finish(), undisturbed)
             assert other.wait().frames == FRAMES - 2

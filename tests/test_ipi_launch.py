@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import ipi_runs
 import numpy as np
 import pytest
-from ipi_runs import crystal, crystal_model, free_port
+from ipi_runs import DEFAULTS, crystal, crystal_model, free_port
 from ipi_tools import short_directory
 from programs import LIMIT, environment, process
 
@@ -19,28 +20,12 @@ pytest.importorskip("ipi")
 if not Path("/proc/self/cwd").exists():
     pytest.skip("needs /proc to see what is left running", allow_module_level=True)
 
+from soapgap.ipi.launch.launcher import PATIENCE
+
 COMMAND = [sys.executable, "-m", "soapgap", "ipi-run"]
 MANY = 100000  # steps that are never reached
-INPUT = """<simulation verbosity="low">
- <output prefix="run">
-  <properties stride="1" filename="out">[step, conserved, potential, volume, virial_md, kinetic_md]</properties>
- </output>
- <total_steps>{steps}</total_steps>
- <prng><seed>11</seed></prng>
- <ffsocket name="soapgap" mode="{mode}" pbc="false">
-  <address>{address}</address><port>{port}</port><consolidate_messages>{consolidate}</consolidate_messages>{options}
- </ffsocket>
- <system>
-  <initialize nbeads="{beads}">
-   <file mode="xyz">start.xyz</file><velocities mode="thermal" units="kelvin">300</velocities>
-  </initialize>
-  <forces><force forcefield="soapgap"/></forces>
-  <motion mode="dynamics"><dynamics mode="nve"><timestep units="femtosecond">1</timestep></dynamics></motion>
-  <ensemble><temperature units="kelvin">300</temperature></ensemble>
- </system>
-</simulation>
-"""
-DEFAULTS = {"steps": 20, "mode": "unix", "address": "run", "port": 1, "consolidate": "True", "options": "", "beads": 1}
+#: i-PI may write RESTART at any step.
+INPUT = ipi_runs.INPUT.replace(' safe_stride="1000000"', "").replace("{forcefield}", ipi_runs.SOCKET)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +97,14 @@ class Started:
         """i-PI's process id."""
         (pid,) = [pid for pid, line in processes_in(self.folder).items() if "i-pi -S" in line]
         return pid
+
+    def wait_until_asked(self, pid):
+        """Until SIGTERM waits for a process that is stopped and cannot take it."""
+        pending, end = 0, time.monotonic() + LIMIT
+        while not pending & 1 << (signal.SIGTERM - 1):
+            assert time.monotonic() < end, self.output
+            pending = int(re.search(r"ShdPnd:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())[1], 16)
+            time.sleep(0.02)
 
     def n_frames(self):
         """Frames that each driver says to have computed."""
@@ -293,14 +286,16 @@ class TestFailures:
         """i-PI does not react (it is stopped): the second Ctrl-C kills it."""
         with ipi_run(tmp_path, material, steps=MANY) as run:
             run.wait_for_step(20)
-            os.kill(run.ipi(), signal.SIGSTOP)
+            ipi = run.ipi()
+            os.kill(ipi, signal.SIGSTOP)
             run.running.send_signal(signal.SIGINT)
+            run.wait_until_asked(ipi)
             time.sleep(0.5)
             assert run.running.poll() is None
             run.running.send_signal(signal.SIGINT)
             start = time.monotonic()
             assert run.wait() == 130, run.output
-            assert time.monotonic() - start < 8
+            assert time.monotonic() - start < PATIENCE / 2
         assert "i-PI did not end; it is killed" in run.output
         assert "there is no RESTART of this run" in run.output
         assert_nothing_left(tmp_path, run.output)

@@ -95,7 +95,7 @@ def test_harmonic_expansion_of_the_benchmark(benchmark):
 def test_centre_of_mass_does_not_enter_the_kinetic_energy(benchmark):
     """The same run with the centre of mass held and free: the same kinetic energies, while i-PI counts 3/2 kT for it."""
     crystal = benchmark.prepare(benchmark.MODEL, (1, 1, 1))
-    options = Namespace(steps=200, seed=3, dt=2.0, time_limit=60.0)
+    options = Namespace(steps=200, seed=3, dt=2.0, time_limit=LIMIT)
     series = []
     for free in (False, True):
         options.free_centre = free
