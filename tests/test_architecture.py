@@ -91,6 +91,18 @@ def test_no_folder_is_half_of_the_package():
     assert lines[largest] <= LARGEST_SHARE * sum(lines.values()), f"{largest}: {lines[largest]} of {sum(lines.values())} lines"
 
 
+@pytest.mark.parametrize("folder", ["benchmarks", "examples", "validation"])
+def test_programs_do_not_import_the_tests(folder):
+    tests = {path.stem for path in (ROOT / "tests").glob("*.py")}
+    for path in (ROOT / folder).rglob("*.py"):
+        own = {other.stem for other in path.parent.glob("*.py")}
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else (
+                [node.module] if isinstance(node, ast.ImportFrom) and node.module else [])
+            assert not {name.split(".")[0] for name in names} & (tests - own), f"{path.relative_to(ROOT)} imports from tests/"
+        assert '"tests"' not in path.read_text(), f"{path.relative_to(ROOT)} looks into tests/"
+
+
 def test_only_one_file_knows_the_neighbour_library():
     knowing = [p.name for p in PYTHON_FILES if re.search(r"^\s*(from|import) vesin", p.read_text(), re.MULTILINE)]
     assert knowing == ["arrays.py"]

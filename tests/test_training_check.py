@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
-from planted_faults import DEMO, PLANTED, checked, contradicting_stress, copies, notes, serious, small_sets
+from fault_sets import DEMO, checked, notes, serious, small_sets
+from planted_faults import PLANTED, contradicting_stress, copies
 from training_tools import labelled, toy_frames
 
 from soapgap.check.findings import Places

@@ -9,7 +9,8 @@ import typer
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
-from planted_faults import DEMO, checked, copies, large, net_force, small_sets, zero_forces
+from fault_sets import DEMO, checked, small_sets
+from planted_faults import copies, large, net_force, zero_forces
 from programs import run_program
 from typer.testing import CliRunner
 

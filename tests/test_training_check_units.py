@@ -5,7 +5,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.io import write
-from planted_faults import checked, copies, notes, scale_virials, serious, small_sets
+from fault_sets import checked, notes, serious, small_sets
+from planted_faults import copies, scale_virials
 from training_tools import labelled, toy_frames
 
 from soapgap.check.frames import read_frames
