@@ -8,8 +8,10 @@ import pytest
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from toy_observables import BondForce
 
 from soapgap.config import read_config, sections
+from soapgap.data.observables import OBSERVABLES, register
 from soapgap.errors import InputError
 from soapgap.fitting.pipeline import fit
 from soapgap.kinds.config import KINDS
@@ -131,3 +133,25 @@ def test_rows_times_weights_are_the_model(model, toy):
     assert found.energy == pytest.approx(energy @ weights, abs=1e-9)
     np.testing.assert_allclose(found.forces.ravel(), -gradient @ weights, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.virial[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], -strains @ weights, rtol=0, atol=1e-8)
+
+
+def test_with_an_observable_from_outside(tmp_path):
+    """Neither is known to the package: one number of each frame, a difference of forces, teaches the kind the potential."""
+    def labels(atoms):
+        u = atoms.positions[1] - atoms.positions[0]
+        bare = atoms.copy()
+        bare.calc, bare.info = None, {"bond_force": 0.5 * (truth(atoms)[1][1] - truth(atoms)[1][0]) @ u / np.linalg.norm(u)}
+        return bare
+
+    write(tmp_path / "train.xyz", [labels(atoms) for atoms in frames(30)], format="extxyz")
+    observable = register(BondForce())
+    try:
+        result = fit({"output": str(tmp_path / "toy.safetensors"), "e0": {"Si": -1.0}, "default_sigma": [1e-4, 1e-3, 0.0],
+                      "data": {"train": str(tmp_path / "train.xyz"), "energy_key": "", "forces_key": ""},
+                      "baseline": {"kind": "none"}, "terms": [TERM]}, quiet=True, report=False)
+    finally:
+        del OBSERVABLES[observable.name]
+    assert result.errors["train"]["all"].keys() == {"bond_force"}
+    potential = Potential(tmp_path / "toy.safetensors", n_threads=1)
+    errors = [np.abs(potential.compute(atoms).forces - truth(atoms)[1]).max() for atoms in frames(3)]
+    assert max(errors) < 0.05 * np.abs(truth(next(frames(1)))[1]).max()

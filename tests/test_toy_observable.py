@@ -5,37 +5,18 @@ import json
 
 import numpy as np
 import pytest
+from toy_observables import BondForce, CarbonEnergy
 from training_tools import E0, PAIR, SOAP, configuration, toy_contributions, toy_frames, write_columns
 
 from soapgap.config import read_config
 from soapgap.config.toml import to_toml
 from soapgap.data.dataset import read_dataset
-from soapgap.data.observables import OBSERVABLES, Observable, SigmaRule, register
+from soapgap.data.observables import OBSERVABLES, register
 from soapgap.errors import InputError
 from soapgap.fitting import fit
 from soapgap.learn.errors import predict
 from soapgap.potential import Potential
 from soapgap.tune.run import tune
-
-
-class CarbonEnergy(Observable):
-    """The energy of all carbon atoms of a structure: a sum of some of the outputs."""
-
-    name, unit, needs, sigma = "carbon_energy", "eV", {"local"}, SigmaRule(value=0.002, own={"carbon_energy_sigma": ()})
-
-    def map(self, outputs, structure):
-        return outputs.local[np.array(structure.symbols) == "C"].sum(axis=0)[None]
-
-
-class BondForce(Observable):
-    """The force that drives the first two atoms apart, half of (F_1 - F_0) . u: derivatives of the outputs."""
-
-    name, unit, order, sign, needs, sigma = "bond_force", "eV/A", 1, -1.0, {"gradient"}, SigmaRule(value=0.01)
-
-    def map(self, outputs, structure):
-        u = structure.atoms.positions[1] - structure.atoms.positions[0]
-        along = 0.5 * u / np.linalg.norm(u)
-        return (along @ outputs.gradient[3:6] - along @ outputs.gradient[:3])[None]
 
 
 def labelled(atoms, *kinds):
