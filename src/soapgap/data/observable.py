@@ -114,6 +114,8 @@ class Observable:
         Of the derivative: 0 for energies, 1 for forces and virials, 2 for curvatures.
     sign : float
         y = sign * L[...]; rows are L[...] and targets are sign * y.
+    convention : str
+        Of the sign, if data often have the other one: the fit then warns where that would fit better.
     per_atom : bool
         Compared and reported divided by the number of atoms.
     vector : int
@@ -141,6 +143,7 @@ class Observable:
     mask_includes: bool = False
     order: int = 0
     sign: float = 1.0
+    convention: str = ""
     per_atom: bool = False
     vector: int = 1
     component_names: tuple[str, ...] = ()

@@ -117,6 +117,7 @@ class Virial(Observable):
     unit, error_unit, factor, per_atom = "eV/atom", "meV/atom", 1000.0, True
     settings, common = ("virial_key", "stress_key"), True
     component_names, order, sign = COMPONENTS, 1, -1.0
+    convention = "W = -dE/dstrain (a positive trace wants to expand) or ASE's stress = +(dE/dstrain)/volume"
     needs = frozenset({"strain"})
     sigma = SigmaRule(place=2, extensive=True, own={"virial_sigma": (), "virial_component_sigma": None})
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import soapgap
 from soapgap.data.dataset import Dataset
+from soapgap.data.observables import OBSERVABLES
 from soapgap.errors import InputError, SoapGAPError
 from soapgap.files import write_atomically
 from soapgap.fitting.result import FitResult
 from soapgap.kinds.kernel import Kernel
 from soapgap.learn import summary
 from soapgap.learn.baseline.baseline import dimer_scan, switch_radii
-from soapgap.learn.errors import Comparison, virial_sign_is_suspect
+from soapgap.learn.errors import Comparison, sign_is_suspect
 from soapgap.learn.problem import Problem
 from soapgap.learn.state import FitState
 from soapgap.model import Model
@@ -62,9 +63,10 @@ def provenance(problem: Problem, jitter: float, name: str, errors: dict, earlier
 
 def check_physics(problem: Problem, model: Model, comparisons: Comparisons, say: Reporter) -> None:
     """Signs of the virials, and repulsion below the data."""
-    if virial_sign_is_suspect(comparisons["train"]["virial"]):
-        say.warning("the training virials fit better with the opposite sign: expected W = -dE/dstrain (a positive trace wants "
-                    "to expand) or ASE's stress = +(dE/dstrain)/volume; check the data")
+    for name, observable in OBSERVABLES.items():
+        if observable.convention and sign_is_suspect(comparisons["train"][name]):
+            say.warning(f"the training {observable.words}s fit better with the opposite sign: expected {observable.convention}; "
+                        "check the data")
     radii = switch_radii(problem.config.baseline, problem.species, problem.shortest)
     ends = {pair: problem.shortest.get(pair, outer) for pair, (_, outer) in radii.items()}
     for pair, attraction in dimer_scan(model, ends).items():

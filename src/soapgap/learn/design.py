@@ -92,23 +92,29 @@ class DesignMatrix:
 
     def _fill(self, evaluator, structure: Structure, places: dict[str, np.ndarray]) -> None:
         """Write K_nm into the rows of each observable, not yet divided by sigma."""
-        wanted = [OBSERVABLES[name] for name in places]
-        here = [o for o in wanted if not o.elsewhere]
+        here = [o for o in map(OBSERVABLES.get, places) if not o.elsewhere]
         needs = set().union(*(o.needs for o in here))
         if here:
-            neighbours, column = neighbours_of(structure, self.config.cutoff, self.species), 0
-            for kernel in self.kernels:
-                of_kernel, outputs = slice(column, column := column + kernel.n_sparse), _outputs(kernel, evaluator, neighbours,
-                                                                                                 needs)
+            for columns, outputs in self._outputs(evaluator, structure, needs):
                 for observable in here:
-                    places[observable.name][:, of_kernel] = observable.map(outputs, structure)
-        for observable in wanted:
+                    places[observable.name][:, columns] = observable.map(outputs, structure)
+        for observable in map(OBSERVABLES.get, places):
             if observable.elsewhere:
                 def at(moved: Structure, linear: Callable[[Outputs], np.ndarray], needs=observable.needs) -> np.ndarray:
-                    neighbours = neighbours_of(moved, self.config.cutoff, self.species)
-                    return np.concatenate([linear(_outputs(k, evaluator, neighbours, needs)) for k in self.kernels], axis=-1)
+                    return np.concatenate([linear(o) for _, o in self._outputs(evaluator, moved, needs)], axis=-1)
 
                 places[observable.name][:, :self.n_columns] = observable.rows(at, structure, self.config.hessian_delta)
+
+    def _outputs(self, evaluator, structure: Structure, needs: set[str]) -> Iterator[tuple[slice, Outputs]]:
+        """The columns of each kernel and what it gives, with these columns as the last axis."""
+        neighbours, column = neighbours_of(structure, self.config.cutoff, self.species), 0
+        for kernel in self.kernels:
+            energy = gradient = strain = local = None
+            if needs - {"local"}:
+                energy, gradient, strain = kernel.rows(evaluator, neighbours, "gradient" in needs, "strain" in needs)
+            if "local" in needs:
+                local = kernel.local_rows(evaluator, neighbours)
+            yield slice(column, column := column + kernel.n_sparse), Outputs(energy, local, gradient, strain)
 
     def blocks(self, structures: Sequence[Structure], targets_of: Sequence[Targets], evaluators: Sequence,
                ranges: Sequence[range], prior: Prior) -> Iterator[np.ndarray]:
@@ -133,14 +139,6 @@ def partition(structures: Sequence[Structure], block_rows: int, start: int = 0) 
             ranges.append(range(start, end))
             start, count = end, 0
     return ranges
-
-
-def _outputs(kernel: Kernel, evaluator, neighbours, needs: set[str]) -> Outputs:
-    """What a kernel gives, with its columns as the last axis."""
-    energy = gradient = strain = None
-    if needs - {"local"}:
-        energy, gradient, strain = kernel.rows(evaluator, neighbours, "gradient" in needs, "strain" in needs)
-    return Outputs(energy, kernel.local_rows(evaluator, neighbours) if "local" in needs else None, gradient, strain)
 
 
 def _stack(parts: list[np.ndarray], n_columns: int) -> np.ndarray:

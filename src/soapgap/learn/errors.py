@@ -115,8 +115,8 @@ def errors(comparisons: dict[str, Comparison]) -> dict[str, dict[str, dict[str, 
     return table
 
 
-def virial_sign_is_suspect(comparison: Comparison) -> bool:
-    """True if the virials of the data fit better with the opposite sign: they were most likely given so."""
+def sign_is_suspect(comparison: Comparison) -> bool:
+    """True if the values of the data fit better with the opposite sign: they were most likely given so."""
     if len(comparison.reference) == 0:
         return False
     right = np.sum((comparison.predicted - comparison.reference) ** 2)

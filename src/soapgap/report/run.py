@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from soapgap.config.data import DataConfig
 from soapgap.data.dataset import Dataset, read_dataset
+from soapgap.data.observables import OBSERVABLES
 from soapgap.errors import InputError
 from soapgap.learn import summary
 from soapgap.learn.baseline.baseline_potentials import outside_values, with_outside
@@ -22,8 +23,7 @@ from soapgap.report.file import ReportInput, WrittenReport, write_report
 from soapgap.report.tuning import read_tuning
 from soapgap.say import Reporter
 
-KEYS = ("energy_key", "forces_key", "virial_key", "stress_key", "local_energy_key", "hessian_key", "config_type_key",
-        "energy_and_local_energy")
+KEYS = (*(setting for o in OBSERVABLES.values() for setting in o.settings), "config_type_key", "energy_and_local_energy")
 HESSIAN_DELTA = 0.01
 
 
