@@ -65,8 +65,8 @@ def check_physics(problem: Problem, model: Model, comparisons: Comparisons, say:
     """Signs of the virials, and repulsion below the data."""
     for name, observable in OBSERVABLES.items():
         if observable.convention and sign_is_suspect(comparisons["train"][name]):
-            say.warning(f"the training {observable.words}s fit better with the opposite sign: expected {observable.convention}; "
-                        "check the data")
+            say.warning(f"the training {observable.words}s fit better with the opposite sign: expected "
+                        f"{observable.convention}; check the data")
     radii = switch_radii(problem.config.baseline, problem.species, problem.shortest)
     ends = {pair: problem.shortest.get(pair, outer) for pair, (_, outer) in radii.items()}
     for pair, attraction in dimer_scan(model, ends).items():
