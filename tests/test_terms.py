@@ -1,13 +1,19 @@
 """What every kind of term of a model says of itself."""
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from few_body_models import make_channels_model, make_few_body_model
 from models import make_two_species_model
 
-from soapgap.model import TERMS, Model
+import soapgap
+import soapgap.learn.plan  # every kind of kernel
+from soapgap.kinds.config import TermConfig
+from soapgap.kinds.kernel import Kernel
+from soapgap.model import TERMS, Model, Term
 from soapgap.parallel.cost import CostModel
 from soapgap.reduction.model import describe_reductions, exact_model
 from soapgap.reduction.triplet import tabulated
@@ -61,3 +67,20 @@ def test_a_spline_that_was_not_measured_is_described():
     (line,) = describe_reductions(Model(model.species, model.e0, [tabulated(first, 0.3)]))
     assert "a spline of" in line
     assert "forces" not in line
+
+
+def subclasses(kind: type) -> set[str]:
+    return {kind.__name__}.union(*map(subclasses, kind.__subclasses__()))
+
+
+def test_hardly_any_code_asks_which_kind_a_term_is():
+    """Kinds are told apart by what they say and register; a ladder of isinstance would be a list of kinds."""
+    kinds = set().union(*map(subclasses, (Term, Kernel, TermConfig)))
+    asked = []
+    for path in Path(soapgap.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            call = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance"
+            named = ast.walk(node.args[1]) if call else [node.cls] if isinstance(node, ast.MatchClass) else []
+            asked += [f"{path.name}:{node.lineno}" for part in named if getattr(part, "id", "") in kinds]
+    assert "SoapTerm" in kinds
+    assert len(asked) <= 3, asked

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from soapgap.config.base import Positive, Section, is_number, wrong
 from soapgap.config.baseline import BaselineConfig, PairRadii
 from soapgap.config.data import EXPECTED_IF_NAMED, DataConfig, DataFile
 from soapgap.config.errors import describe
 from soapgap.config.terms import KINDS, Term
 from soapgap.errors import InputError
+from soapgap.section import Positive, Section, is_number, wrong
 
 
 def _sigma(value: Any) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""What all tables of `fit.toml` have in common: no unknown keys, no silent conversions, types with one message each."""
+"""What all tables of settings have in common: no unknown keys, no silent conversions, types with one message each."""
 
 from __future__ import annotations
 
