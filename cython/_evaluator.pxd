@@ -25,6 +25,18 @@ cdef extern from *:
 
 
 cdef extern from "soapgap.hpp" namespace "soapgap" nogil:
+    cdef cppclass CNeeds "soapgap::Needs":
+        bint sums
+        bint order
+        bint handed
+        bint positions
+
+    cdef cppclass PropertyInfo:
+        string name
+        string unit
+        string irreps
+        int n_out
+
     cdef cppclass Model:
         Model() except +soapgap_raise
         @staticmethod
@@ -32,9 +44,8 @@ cdef extern from "soapgap.hpp" namespace "soapgap" nogil:
         const vector[string] &species()
         double cutoff()
         int n_terms()
-        bint shares_energy()
-        bint needs_order()
-        bint whole_structure()
+        CNeeds needs()
+        const vector[PropertyInfo] &properties()
         const string &metadata()
 
     cdef cppclass Neighbours:
@@ -44,18 +55,43 @@ cdef extern from "soapgap.hpp" namespace "soapgap" nogil:
         const int32_t *neighbour_species
         const double *vectors
 
+    cdef cppclass System:
+        Neighbours neighbours
+        int64_t n_atoms
+        const int64_t *centre_atom
+        const int64_t *neighbour_atom
+
+    cdef cppclass Outputs:
+        int property
+        double *values
+        double *handed
+
+    cdef cppclass Adjoint:
+        const double *values
+        int output
+        double *pairs
+
+    cdef cppclass Rows:
+        double *energy
+        double *gradients
+        double *strain
+        double *local
+
     cdef cppclass Workspace:
         Workspace(int n_threads) except +soapgap_raise
         int n_threads()
         vector[pair[string, double]] profile()
 
-    void evaluate(const Model &, Workspace &, const Neighbours &, double *, double *, double *) except +soapgap_raise
+    void c_evaluate "soapgap::evaluate"(const Model &, Workspace &, const System &, const double *, const Outputs &,
+                                        const Adjoint *) except +soapgap_raise
+    int64_t n_sums(const Model &)
+    void c_accumulate "soapgap::accumulate"(const Model &, Workspace &, const System &, double *) except +soapgap_raise
+    void c_rows "soapgap::rows"(const Model &, Workspace &, int, const System &, const Rows &) except +soapgap_raise
+    int64_t n_sparse(const Model &, int) except +soapgap_raise
     void add_forces(const Neighbours &, const double *, const int64_t *, const int64_t *, double *, double *)
     int64_t n_features(const Model &, int) except +soapgap_raise
     void density_coefficients(const Model &, Workspace &, int, const Neighbours &, double *) except +soapgap_raise
     void features(const Model &, Workspace &, int, const Neighbours &, double *) except +soapgap_raise
-    void kernel_rows(const Model &, Workspace &, int, const Neighbours &, const int64_t *, const int64_t *,
-                     double *, double *, double *) except +soapgap_raise
     void c_sort_pairs "soapgap::sort_pairs"(int64_t, int64_t, const int64_t *, const int64_t *, const int32_t *, int64_t *, int64_t *,
                     int64_t *) except +soapgap_raise
     void c_pair_vectors "soapgap::pair_vectors"(int64_t, const int64_t *, const int64_t *, const int64_t *, const int64_t *, const double *,

@@ -7,6 +7,7 @@ eV, gradients de_i/dr_ij in eV/Angstrom, virial W = -dE/dstrain in eV.
 """
 import json
 import threading
+from collections import namedtuple
 
 import numpy as np
 
@@ -15,6 +16,12 @@ from libcpp.memory cimport unique_ptr
 from soapgap.errors import InputError, ModelFileError
 
 soapgap_input_error = <PyObject *>InputError  # soapgap.errors keeps it alive
+
+#: What a model asks of its host beyond neighbours (`struct Needs`): sums over all centres first, an order of neighbours, energy
+#: that is handed over to neighbours, positions.
+Needs = namedtuple("Needs", "sums order handed positions")
+#: A named set of outputs of every centre.
+Property = namedtuple("Property", "name unit irreps n_out")
 
 
 cdef class Evaluator:
@@ -36,51 +43,59 @@ cdef class Evaluator:
     cdef unique_ptr[Workspace] workspace
     cdef bytes content
     cdef object lock  # the workspace serves one call at a time; other Python threads wait
+    cdef readonly int n_threads
     cdef readonly tuple species
     cdef readonly double cutoff
     cdef readonly int n_terms
-    cdef readonly int n_threads
-    cdef readonly bint shares_energy
-    cdef readonly bint needs_order
-    cdef readonly bint whole_structure
+    cdef readonly object needs
+    cdef readonly tuple properties
     cdef readonly str metadata
-    cdef tuple centre_of_term, shape_of_term, n_sparse_of_term
+    cdef tuple soap_terms  # of each term: species of its centres, shape of its coefficients; None: not a soap term
 
     def __init__(self, bytes model, int n_threads=1):
-        if not 1 <= n_threads <= 1024:
-            raise InputError(f"n_threads = {n_threads}, expected 1 to 1024")
         cdef const char *begin = model
         cdef size_t size = len(model)
         try:
             self.model = Model.from_bytes(begin, size)
         except InputError as error:
             raise ModelFileError(str(error)) from None
-        self.workspace.reset(new Workspace(n_threads))
         self.content = model
-        self.lock = threading.Lock()
-        self.n_threads = n_threads
         self.species = tuple(s.decode() for s in self.model.species())
         self.cutoff = self.model.cutoff()
         self.n_terms = self.model.n_terms()
-        self.shares_energy = self.model.shares_energy()
-        self.needs_order = self.model.needs_order()
-        self.whole_structure = self.model.whole_structure()
+        cdef CNeeds needs = self.model.needs()
+        self.needs = Needs(needs.sums, needs.order, needs.handed, needs.positions)
+        self.properties = tuple(Property(p.name.decode(), p.unit.decode(), p.irreps.decode(), p.n_out)
+                                for p in self.model.properties())
         self.metadata = self.model.metadata().decode()
-        terms = json.loads(self.metadata)["terms"]
-        self.centre_of_term = tuple(self.species.index(t["centre"]) if t["kind"] == "soap" else None for t in terms)
-        self.shape_of_term = tuple(((t["l_max"] + 1) ** 2, t["n_max"] * t.get("channels", {"n": len(t["neighbours"])})["n"])
-                                   if t["kind"] == "soap" else None for t in terms)
-        self.n_sparse_of_term = tuple(t["n_sparse"] if t["kind"] == "soap" else None for t in terms)
+        terms = [term for entry in json.loads(self.metadata)["properties"] for term in entry["terms"]]
+        self.soap_terms = tuple(_soap_shape(term, self.species) if term["kind"] == "soap" else None for term in terms)
+        self._begin(n_threads)
+
+    cdef _begin(self, int n_threads):
+        """Buffers and lock of this evaluator alone."""
+        if not 1 <= n_threads <= 1024:
+            raise InputError(f"n_threads = {n_threads}, expected 1 to 1024")
+        self.workspace.reset(new Workspace(n_threads))
+        self.lock = threading.Lock()
+        self.n_threads = n_threads
 
     def clone(self, int n_threads=1):
-        """The same model with buffers of its own, for use in another thread."""
-        return Evaluator(self.content, n_threads)
+        """The same model, shared and not copied, with buffers of its own: for use in another thread."""
+        cdef Evaluator other = Evaluator.__new__(Evaluator)
+        other.model = self.model
+        other.content = self.content
+        other.species, other.cutoff, other.n_terms = self.species, self.cutoff, self.n_terms
+        other.needs, other.properties, other.metadata = self.needs, self.properties, self.metadata
+        other.soap_terms = self.soap_terms
+        other._begin(n_threads)
+        return other
 
     def __reduce__(self):
         return Evaluator, (self.content, self.n_threads)
 
-    def evaluate(self, neighbours, bint gradients=True, shares=None):
-        """Energies of the centres and their gradients.
+    def evaluate(self, neighbours, bint gradients=True, shares=None, sums=None):
+        """Energies of the centres and their gradients, in one pass.
 
         Parameters
         ----------
@@ -89,7 +104,9 @@ cdef class Evaluator:
             False saves the backward half.
         shares : ndarray, float64, shape (n_pairs,), optional
             Overwritten with the energy (eV) that each centre hands over to the atom of the pair: terms may share their energy
-            among three atoms (`shares_energy`). The energies then are what the centres keep; without it they keep all.
+            among three atoms (`needs.handed`). The energies then are what the centres keep; without it they keep all.
+        sums : ndarray, float64, optional
+            What `accumulate` gives for the whole structure, where `neighbours` is a part of one. Otherwise they are made here.
 
         Returns
         -------
@@ -97,24 +114,99 @@ cdef class Evaluator:
             e_i in eV; the total energy is their sum (and that of the shares).
         gradients : ndarray, shape (n_pairs, 3), or None
             de_i/dr_ij in eV/Angstrom.
+
+        Raises
+        ------
+        InputError
+            If arrays do not fit one another, or the model has several outputs in place of an energy (see `outputs`).
         """
-        cdef Neighbours nb = _view(neighbours, len(self.species))
-        cdef double[::1] e = np.empty(nb.n_centres)
-        cdef double[:, ::1] g = np.empty((len(neighbours.neighbour_atom) if gradients else 0, 3))
-        cdef double *pe = &e[0] if e.shape[0] else NULL
-        cdef double *pg = &g[0, 0] if g.shape[0] else NULL
+        if self.properties[0].n_out != 1:
+            raise InputError(f"the model has {self.properties[0].n_out} energies for each centre; `evaluate` is for one: use "
+                             "`outputs`")
+        values, pairs = self._evaluate(neighbours, 0, gradients, None, 0, shares, sums)
+        return values.reshape(-1), pairs
+
+    def outputs(self, neighbours, property="energy", adjoint=None, output=None, sums=None):
+        """All outputs of a property, and a derivative of them.
+
+        Parameters
+        ----------
+        neighbours : soapgap.neighbours.arrays.NeighbourArrays
+        property : str
+            One of `properties`, by name.
+        adjoint : ndarray, float64, shape (n_centres, n_out), optional
+            dL/d(values): `pairs` is dL/dr_ij. If the model needs sums, the neighbours must be those of a whole structure.
+        output : int, optional
+            `pairs` is the derivative of the sum of this output over all centres. With neither of the two, only values are made.
+        sums : ndarray, float64, optional
+            As in `evaluate`.
+
+        Returns
+        -------
+        values : ndarray, shape (n_centres, n_out)
+        pairs : ndarray, shape (n_pairs, 3), or None
+
+        Raises
+        ------
+        InputError
+            If there is no such property or output, or arrays do not fit one another.
+        """
+        names = [p.name for p in self.properties]
+        if property not in names:
+            raise InputError(f"the model has no property {property!r}; it has {', '.join(names)}")
+        if adjoint is not None and output is not None:
+            raise InputError("both adjoint and output are given: give one of them, it says whose derivative is made")
+        backward = adjoint is not None or output is not None
+        return self._evaluate(neighbours, names.index(property), backward, adjoint, output or 0, None, sums)
+
+    cdef _evaluate(self, neighbours, int property, bint backward, adjoint, int output, handed, sums):
+        cdef System system = _system(neighbours, len(self.species))
+        cdef int64_t n_out = self.properties[property].n_out
+        cdef int64_t n_pairs = len(neighbours.neighbour_atom)
+        cdef double[:, ::1] values = np.empty((system.neighbours.n_centres, n_out))
+        cdef double[:, ::1] pairs = np.empty((n_pairs if backward else 0, 3))
+        cdef const double[:, ::1] given
+        cdef double[::1] shared
+        cdef const double[::1] summed
+        cdef const double *c_sums = NULL
+        cdef double none[3]  # in place of arrays without elements, whose first one has no address
         cdef Workspace *w = self.workspace.get()
-        cdef double none[3]
-        cdef double[::1] handed
-        cdef double *ph = NULL
-        if gradients and pg == NULL:
-            pg = none
-        if shares is not None:
-            handed = _checked(shares, np.float64, (len(neighbours.neighbour_atom),), "shares")
-            ph = &handed[0] if handed.shape[0] else none
+        cdef Outputs outputs
+        cdef Adjoint back
+        outputs.property = property
+        outputs.values = &values[0, 0] if values.shape[0] else none
+        outputs.handed = NULL
+        back.output = output
+        back.values = NULL
+        back.pairs = &pairs[0, 0] if pairs.shape[0] else none
+        if handed is not None:
+            shared = _checked(handed, np.float64, (n_pairs,), "shares")
+            outputs.handed = &shared[0] if n_pairs else none
+        if adjoint is not None:
+            given = _checked(adjoint, np.float64, (system.neighbours.n_centres, n_out), "adjoint")
+            back.values = &given[0, 0] if given.shape[0] else none
+        if sums is not None:
+            summed = _checked(sums, np.float64, (n_sums(self.model),), "sums")
+            c_sums = &summed[0] if summed.shape[0] else NULL
         with self.lock, nogil:
-            evaluate(self.model, w[0], nb, pe, pg, ph)
-        return np.asarray(e), (np.asarray(g) if gradients else None)
+            c_evaluate(self.model, w[0], system, c_sums, outputs, &back if backward else NULL)
+        return np.asarray(values), (np.asarray(pairs) if backward else None)
+
+    def accumulate(self, neighbours):
+        """What must be summed over all centres of a structure before any of them can be evaluated (`needs.sums`).
+
+        Returns
+        -------
+        sums : ndarray, float64
+            The part of these centres: to be added up over all parts of the structure. Of size 0 if the model needs none.
+        """
+        cdef System system = _system(neighbours, len(self.species))
+        cdef double[::1] sums = np.zeros(n_sums(self.model))
+        cdef Workspace *w = self.workspace.get()
+        if sums.shape[0]:
+            with self.lock, nogil:
+                c_accumulate(self.model, w[0], system, &sums[0])
+        return np.asarray(sums)
 
     def profile(self):
         """Seconds spent in each phase of the soap terms so far, over all threads, as a dict.
@@ -133,15 +225,13 @@ cdef class Evaluator:
         virial : ndarray, shape (3, 3)
             W = -dE/dstrain in eV.
         """
-        cdef Neighbours nb = _view(neighbours, len(self.species))
+        cdef System system = _system(neighbours, len(self.species), True)
         cdef const double[:, ::1] g = _checked(gradients, np.float64, (len(neighbours.neighbour_atom), 3), "gradients")
-        cdef const int64_t[::1] centre = _atoms(neighbours.centre_atom, neighbours.n_atoms, "centre_atom")
-        cdef const int64_t[::1] other = _atoms(neighbours.neighbour_atom, neighbours.n_atoms, "neighbour_atom")
         cdef double[:, ::1] forces = np.zeros((neighbours.n_atoms, 3))
         cdef double[:, ::1] virial = np.zeros((3, 3))
         if g.shape[0] > 0:
             with nogil:
-                add_forces(nb, &g[0, 0], &centre[0], &other[0], &forces[0, 0], &virial[0, 0])
+                add_forces(system.neighbours, &g[0, 0], system.centre_atom, system.neighbour_atom, &forces[0, 0], &virial[0, 0])
         return np.asarray(forces), np.asarray(virial)
 
     def n_features(self, int term):
@@ -151,57 +241,80 @@ cdef class Evaluator:
     def coefficients(self, int term, neighbours):
         """Density coefficients c[centre of the term's species, lm, channel]."""
         self.n_features(term)
-        shape = (self._n_rows(term, neighbours), *self.shape_of_term[term])
+        shape = (self._n_rows(term, neighbours), *self.soap_terms[term][1])
         cdef double[:, :, ::1] c = np.empty(shape)
-        cdef Neighbours nb = _view(neighbours, len(self.species))
+        cdef System system = _system(neighbours, len(self.species))
         cdef Workspace *w = self.workspace.get()
         if c.shape[0] > 0:
             with self.lock, nogil:
-                density_coefficients(self.model, w[0], term, nb, &c[0, 0, 0])
+                density_coefficients(self.model, w[0], term, system.neighbours, &c[0, 0, 0])
         return np.asarray(c)
 
     def features(self, int term, neighbours):
         """Features x = p / |p| of the centres of the term's species, shape (n_rows, n_features)."""
         n_columns = self.n_features(term)  # refuses a term that is not there, or not a soap term
         cdef double[:, ::1] x = np.empty((self._n_rows(term, neighbours), n_columns))
-        cdef Neighbours nb = _view(neighbours, len(self.species))
+        cdef System system = _system(neighbours, len(self.species))
         cdef Workspace *w = self.workspace.get()
         if x.shape[0] > 0:
             with self.lock, nogil:
-                features(self.model, w[0], term, nb, &x[0, 0])
+                features(self.model, w[0], term, system.neighbours, &x[0, 0])
         return np.asarray(x)
 
-    def kernel_rows(self, int term, neighbours, bint gradients=True, bint strain=True):
-        """Rows of the design matrix of one structure, K_s = sum over centres of delta^2 (x . X_s)^zeta.
+    def rows(self, int term, neighbours, bint gradients=True, bint strain=True, bint local=False):
+        """Rows of the design matrix of one structure, for a term with sparse points (`struct Rows` has the formulas).
+
+        Parameters
+        ----------
+        term : int
+            Its place among the terms of all properties.
+        neighbours : soapgap.neighbours.arrays.NeighbourArrays
+        gradients, strain, local : bool
+            Which rows are made beside that of the energy.
 
         Returns
         -------
         energy_row : ndarray, shape (n_sparse,)
+            K_s.
         gradient_rows : ndarray, shape (3 n_atoms, n_sparse), or None
             dK_s/dR; forces are minus their product with the weights.
         strain_rows : ndarray, shape (6, n_sparse), or None
             dK_s/dstrain, xx yy zz yz xz xy; the virial is minus their product with the weights.
+        local_rows : ndarray, shape (n_atoms, n_sparse), or None
+            The part of each atom; they add up to the energy row.
+
+        Raises
+        ------
+        InputError
+            If the term has no sparse points, or arrays do not fit one another.
         """
-        self.n_features(term)
-        cdef int64_t n_sparse = self.n_sparse_of_term[term]
-        cdef Neighbours nb = _view(neighbours, len(self.species))
-        cdef const int64_t[::1] centre = _atoms(neighbours.centre_atom, neighbours.n_atoms, "centre_atom")
-        cdef const int64_t[::1] other = _atoms(neighbours.neighbour_atom, neighbours.n_atoms, "neighbour_atom")
-        cdef double[::1] e = np.zeros(n_sparse)
-        cdef double[:, ::1] g = np.zeros((3 * neighbours.n_atoms if gradients else 0, n_sparse))
-        cdef double[:, ::1] s = np.zeros((6 if strain else 0, n_sparse))
-        cdef double *pg = &g[0, 0] if g.size else NULL
-        cdef double *ps = &s[0, 0] if s.size else NULL
-        cdef const int64_t *pc = &centre[0] if centre.shape[0] else NULL
-        cdef const int64_t *po = &other[0] if other.shape[0] else NULL
+        cdef int64_t n = n_sparse(self.model, term)
+        cdef int64_t n_atoms = neighbours.n_atoms
+        cdef System system = _system(neighbours, len(self.species), True)
+        cdef double[::1] e = np.zeros(n)
+        cdef double[:, ::1] g = np.zeros((3 * n_atoms if gradients else 0, n))
+        cdef double[:, ::1] s = np.zeros((6 if strain else 0, n))
+        cdef double[:, ::1] own = np.zeros((n_atoms if local else 0, n))
+        cdef Rows rows
         cdef Workspace *w = self.workspace.get()
-        if n_sparse > 0:
-            with self.lock, nogil:
-                kernel_rows(self.model, w[0], term, nb, pc, po, &e[0], pg, ps)
-        return np.asarray(e), (np.asarray(g) if gradients else None), (np.asarray(s) if strain else None)
+        rows.energy = &e[0] if n else NULL
+        rows.gradients = &g[0, 0] if g.size else NULL
+        rows.strain = &s[0, 0] if s.size else NULL
+        rows.local = &own[0, 0] if own.size else NULL
+        with self.lock, nogil:
+            c_rows(self.model, w[0], term, system, rows)
+        return (np.asarray(e), np.asarray(g) if gradients else None, np.asarray(s) if strain else None,
+                np.asarray(own) if local else None)
 
     def _n_rows(self, int term, neighbours):
-        return int(np.count_nonzero(np.asarray(neighbours.centre_species) == self.centre_of_term[term]))
+        return int(np.count_nonzero(np.asarray(neighbours.centre_species) == self.soap_terms[term][0]))
+
+
+def _soap_shape(term, species):
+    """Species index of the centres, and shape (lm, channel) of the coefficients of one centre."""
+    source = term["source"]
+    n_channels = len(term["neighbours"]) if source["channels"] is None else source["channels"]["n"]
+    return species.index(term["centre"]), ((source["l_max"] + 1) ** 2, source["n_max"] * n_channels)
 
 
 def sort_pairs(int64_t n_atoms, i, j, shift):
@@ -289,14 +402,16 @@ cdef const int64_t[::1] _rows(neighbours, int64_t n, int64_t n_pairs) except *:
     return of
 
 
-cdef Neighbours _view(neighbours, int n_species) except *:
-    """Checks the arrays' types, shapes and ranges; the view is valid as long as `neighbours` is."""
+cdef System _system(neighbours, int n_species, bint with_atoms=False) except *:
+    """Checks the arrays' types, shapes and ranges; the view is valid as long as `neighbours` is. Atoms of centres and pairs only if
+    they are asked for."""
     cdef int64_t n = len(neighbours.centre_atom)
     cdef int64_t n_pairs = len(neighbours.neighbour_atom)
     cdef const int32_t[::1] cs = _checked(neighbours.centre_species, np.int32, (n,), "centre_species")
     cdef const int64_t[::1] of = _rows(neighbours, n, n_pairs)
     cdef const int32_t[::1] ns = _checked(neighbours.neighbour_species, np.int32, (n_pairs,), "neighbour_species")
     cdef const double[:, ::1] v = _checked(neighbours.vectors, np.float64, (n_pairs, 3), "vectors")
+    cdef const int64_t[::1] centre, other
     cdef int64_t i
     for i in range(n):
         if cs[i] < -1 or cs[i] >= n_species:
@@ -304,10 +419,19 @@ cdef Neighbours _view(neighbours, int n_species) except *:
     for i in range(n_pairs):
         if ns[i] < -1 or ns[i] >= n_species:
             raise InputError(f"neighbour_species holds {ns[i]}, expected -1 to {n_species - 1}")
-    cdef Neighbours nb
-    nb.n_centres = n
-    nb.centre_species = &cs[0] if n else NULL
-    nb.offsets = &of[0]
-    nb.neighbour_species = &ns[0] if n_pairs else NULL
-    nb.vectors = &v[0, 0] if n_pairs else NULL
-    return nb
+    cdef System system
+    system.neighbours.n_centres = n
+    system.neighbours.centre_species = &cs[0] if n else NULL
+    system.neighbours.offsets = &of[0]
+    system.neighbours.neighbour_species = &ns[0] if n_pairs else NULL
+    system.neighbours.vectors = &v[0, 0] if n_pairs else NULL
+    system.n_atoms = 0
+    system.centre_atom = NULL
+    system.neighbour_atom = NULL
+    if with_atoms:
+        centre = _atoms(neighbours.centre_atom, neighbours.n_atoms, "centre_atom")
+        other = _atoms(neighbours.neighbour_atom, neighbours.n_atoms, "neighbour_atom")
+        system.n_atoms = neighbours.n_atoms
+        system.centre_atom = &centre[0] if n else NULL
+        system.neighbour_atom = &other[0] if n_pairs else NULL
+    return system

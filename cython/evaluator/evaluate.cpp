@@ -1,20 +1,9 @@
-// Neighbours -> energies of centres and their gradients. SPDX-License-Identifier: BSD-3-Clause
+// Neighbours -> outputs of centres, and the pull-back of a derivative. SPDX-License-Identifier: BSD-3-Clause
 #include <algorithm>
-#include <exception>
-#include <map>
-#ifdef _OPENMP
-#include <omp.h>
-#include <pthread.h>
 
-#include <atomic>
-#endif
-
-#include "features/averaged_soap.hpp"
 #include "base/blas.hpp"
-#include "terms/pair_term.hpp"
-#include "features/invariants.hpp"
-#include "kernel/sparse_kernel.hpp"
-#include "terms/triplet_term.hpp"
+#include "base/team.hpp"
+#include "model.hpp"
 
 namespace soapgap {
 
@@ -37,119 +26,80 @@ int Workspace::n_threads() const { return static_cast<int>(data_->threads.size()
 
 namespace {
 
-// An exception may not leave an OpenMP region: the first one is kept and thrown after it.
-class FirstError {
- public:
-  template <class Function>
-  void guard(Function f) {
-    try {
-      f();
-    } catch (...) {
-#pragma omp critical(soapgap_first_error)
-      if (!error_) error_ = std::current_exception();
-    }
-  }
-  void rethrow() const {
-    if (error_) std::rethrow_exception(error_);
-  }
-
- private:
-  std::exception_ptr error_;
+// A piece of work: some centres of one species, and all terms that they have.
+struct Piece {
+  int species;
+  Batch batch;
 };
 
-int thread_number() {
-#ifdef _OPENMP
-  return omp_get_thread_num();
-#else
-  return 0;
-#endif
+// Every piece writes to its own centres and their own pairs, so threads share nothing.
+void evaluate_terms(const Property &property, int n_species, WorkspaceData &workspace, const Job &job) {
+  const int n_threads = static_cast<int>(workspace.threads.size());
+  std::vector<std::vector<std::int64_t>> centres;
+  std::vector<Piece> pieces;
+  for (int species = 0; species < n_species; ++species) {
+    centres.push_back(centres_of(job.neighbours(), species));
+    const std::int64_t n = static_cast<std::int64_t>(centres.back().size()), size = batch_size(n, n_threads);
+    for (std::int64_t first = 0; first < n; first += size)
+      pieces.push_back({species, {centres.back().data() + first, static_cast<int>(std::min(size, n - first))}});
+  }
+  share_out(static_cast<std::int64_t>(pieces.size()), n_threads, [&](std::int64_t k, int thread) {
+    for (const auto &term : property.terms)
+      if (term->has_centre(pieces[k].species)) term->evaluate(job, pieces[k].batch, workspace.threads[thread]);
+  });
 }
 
-// Threads that an OpenMP region may have. A process forked after one has lost the team that the runtime thinks it has, and
-// would wait for it for ever: it works alone.
-int team_size(int n_threads) {
-#ifdef _OPENMP
-  static std::atomic<bool> had_team{false}, lost_team{false};
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { lost_team = had_team.load(); });
-  (void)registered;
-  if (n_threads > 1 && !lost_team) had_team = true;
-  return lost_team ? 1 : n_threads;
-#else
-  return n_threads;
-#endif
-}
-
-void evaluate_batch(const SoapTerm &term, const Neighbours &nb, const std::int64_t *centres, int n, ThreadBuffers &b,
-                    double *energies, double *gradients) {
-  forward(term, nb, centres, n, b);
-  double *e = b.energies.reserve(n);
-  std::fill(e, e + n, 0.0);
-  double *de_dx = gradients ? b.de_dx.reserve(n * term.n_kept) : nullptr;
-  sparse_kernel(term, kernel_input(term, b), n, b.kernel, e, de_dx);
-  b.watch.lap(kernel_products);
-  if (gradients) backward(term, n, b, gradients);
-  for (int i = 0; i < n; ++i) energies[centres[i]] += e[i];
-}
-
-// Every batch writes to its own centres and their own pairs, so threads share nothing.
-void evaluate_soap(const SoapTerm &term, WorkspaceData &w, const Neighbours &nb, double *energies, double *gradients) {
-  const std::vector<std::int64_t> centres = centres_of(nb, term.centre);
-  const std::int64_t n = static_cast<std::int64_t>(centres.size());
-  const std::int64_t size = batch_size(n, static_cast<int>(w.threads.size())), n_batches = (n + size - 1) / size;
-  const int n_team = team_size(static_cast<int>(w.threads.size()));
-  (void)n_team;
-  FirstError error;
-#pragma omp parallel for schedule(dynamic) num_threads(n_team)
-  for (std::int64_t batch = 0; batch < n_batches; ++batch)
-    error.guard([&] {
-      const std::int64_t first = batch * size;
-      evaluate_batch(term, nb, centres.data() + first, static_cast<int>(std::min(size, n - first)),
-                     w.threads[thread_number()], energies, gradients);
-    });
-  error.rethrow();
-}
-
-void evaluate_averaged(const ModelData &m, WorkspaceData &w, const Neighbours &nb, double *energies, double *gradients) {
-  std::map<int, std::vector<const SoapTerm *>> averages;
-  for (const SoapTerm &term : m.soap_terms)
-    if (term.average >= 0) averages[term.average].push_back(&term);
-  for (const auto &[number, terms] : averages) add_averaged_soap(terms, nb, w.threads[0], energies, gradients);
-}
-
-// Terms of few bodies, centre by centre: a centre's pairs are its own, so threads share nothing here either.
-void evaluate_few_body(const ModelData &m, WorkspaceData &w, const Neighbours &nb, double *energies, double *gradients,
-                       double *shares) {
-  if (m.pair_terms.empty() && m.triplet_terms.empty() && m.embedding_terms.empty()) return;
-  const int n_team = team_size(static_cast<int>(w.threads.size()));
-  (void)n_team;
-  FirstError error;
-#pragma omp parallel for schedule(static) num_threads(n_team)
+// The offsets of the centres' species, and zeros where terms will add.
+void begin(const Property &property, const Job &job) {
+  const Neighbours &nb = job.neighbours();
   for (std::int64_t i = 0; i < nb.n_centres; ++i)
-    error.guard([&] {
-      double *e = energies + i;
-      for (const PairTerm &term : m.pair_terms) add_pair_term(term, nb, i, e, gradients);
-      for (const TripletTerm &term : m.triplet_terms)
-        add_triplet_term(term, nb, i, w.threads[thread_number()], e, gradients, shares);
-      for (const EmbeddingTerm &term : m.embedding_terms) add_embedding_term(term, nb, i, e, gradients);
-    });
-  error.rethrow();
+    for (int o = 0; o < job.n_out; ++o)
+      job.values[i * job.n_out + o] = nb.centre_species[i] < 0 ? 0.0 : property.offsets[nb.centre_species[i] * job.n_out + o];
+  if (job.atoms) std::fill_n(job.atoms, 3 * job.system.n_atoms, 0.0);
+  if (job.strain) std::fill_n(job.strain, 9, 0.0);
+  if (nb.n_centres == 0) return;
+  if (job.backward) std::fill(job.pairs + 3 * nb.offsets[0], job.pairs + 3 * nb.offsets[nb.n_centres], 0.0);
+  if (job.handed) std::fill(job.handed + job.n_out * nb.offsets[0], job.handed + job.n_out * nb.offsets[nb.n_centres], 0.0);
 }
 
 }  // namespace
 
-void evaluate(const Model &model, Workspace &workspace, const Neighbours &nb, double *energies, double *gradients,
-              double *shares) {
+std::int64_t n_sums(const Model &model) { return model.data().n_sums; }
+
+// One centre after the other: the sum does not depend on the number of threads.
+void accumulate(const Model &model, Workspace &workspace, const System &system, double *sums) {
+  const ModelData &m = model.data();
+  for (int species = 0; m.needs.sums && species < static_cast<int>(m.species.size()); ++species)
+    for (const Term *term : m.terms)
+      if (term->needs().sums && term->has_centre(species))
+        for_each_batch(system.neighbours, species,
+                       [&](const Batch &batch) { term->accumulate(system, batch, workspace.data().threads[0], sums); });
+}
+
+void evaluate(const Model &model, Workspace &workspace, const System &system, const double *sums, const Outputs &outputs,
+              const Adjoint *adjoint) {
   const ModelData &m = model.data();
   make_blas_serial();
-  for (std::int64_t i = 0; i < nb.n_centres; ++i)
-    energies[i] = nb.centre_species[i] < 0 ? 0.0 : m.e0[nb.centre_species[i]];
-  if (nb.n_centres == 0) return;
-  if (gradients) std::fill(gradients + 3 * nb.offsets[0], gradients + 3 * nb.offsets[nb.n_centres], 0.0);
-  if (shares) std::fill(shares + nb.offsets[0], shares + nb.offsets[nb.n_centres], 0.0);
-  for (const SoapTerm &term : m.soap_terms)
-    if (term.average < 0) evaluate_soap(term.for_evaluation(), workspace.data(), nb, energies, gradients);
-  if (m.whole_structure) evaluate_averaged(m, workspace.data(), nb, energies, gradients);
-  evaluate_few_body(m, workspace.data(), nb, energies, gradients, shares);
+  if (outputs.property < 0 || outputs.property >= static_cast<int>(m.properties.size()))
+    throw Error("property number " + std::to_string(outputs.property) + " is asked for; this model has " +
+                std::to_string(m.properties.size()));
+  const Property &property = m.properties[outputs.property];
+  const int n_out = m.infos[outputs.property].n_out;
+  static const Adjoint none;
+  const Adjoint &back = adjoint ? *adjoint : none;
+  if (adjoint && !back.values && (back.output < 0 || back.output >= n_out))
+    throw Error("the derivative of output number " + std::to_string(back.output) + " is asked for; property '" +
+                m.infos[outputs.property].name + "' has " + std::to_string(n_out) + " outputs");
+  std::vector<double> own_sums;
+  if (m.needs.sums && !sums) {
+    own_sums.assign(static_cast<std::size_t>(m.n_sums), 0.0);
+    accumulate(model, workspace, system, own_sums.data());
+    sums = own_sums.data();
+  }
+  const Job job = {system,      n_out,       sums,       outputs.values, outputs.handed, adjoint != nullptr,
+                   back.values, back.output, back.pairs, back.atoms,     back.strain};
+  begin(property, job);
+  evaluate_terms(property, static_cast<int>(m.species.size()), workspace.data(), job);
 }
 
 void add_forces(const Neighbours &nb, const double *gradients, const std::int64_t *centre_atom,

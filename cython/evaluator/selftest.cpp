@@ -1,7 +1,9 @@
 // Runs the public surface over structures from a text file, for sanitizers. SPDX-License-Identifier: BSD-3-Clause
 //
 //   soapgap_selftest MODEL STRUCTURES
-// Checks that pairs are sorted, that one and two threads agree, that forces sum to zero, and that truncated models are refused.
+// Checks that pairs are sorted, that one and two threads agree, that forces sum to zero, that rows add up, and that truncated models
+// are refused.
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <iostream>
@@ -57,6 +59,67 @@ void check_pairs(const std::vector<std::int64_t> &offsets, const std::vector<std
   require(sum == 0.0, "a pair is not there in both directions");
 }
 
+double largest_difference(const std::vector<double> &a, const std::vector<double> &b) {
+  double largest = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
+  return largest;
+}
+
+// Threads, a pass without gradients, sums from outside, a given dL/d(outputs) and what is handed over give the same numbers.
+void check_outputs(const soapgap::Model &model, const soapgap::System &system, int property, std::size_t n_pairs) {
+  const std::size_t n_out = static_cast<std::size_t>(model.properties()[property].n_out);
+  const auto n = static_cast<std::size_t>(system.neighbours.n_centres);
+  std::vector<double> e1(n * n_out), e2(n * n_out), g1(3 * n_pairs), g2(3 * n_pairs), atoms(3 * n, 1.0), strain(9, 1.0);
+  soapgap::Workspace one(1), two(2);
+  soapgap::Outputs outputs{property, e1.data(), nullptr};
+  soapgap::Adjoint back;
+  back.output = static_cast<int>(n_out) - 1;
+  back.pairs = g1.data();
+  soapgap::evaluate(model, one, system, nullptr, outputs, &back);
+  std::vector<double> sums(static_cast<std::size_t>(soapgap::n_sums(model))), pull(n * n_out);
+  soapgap::accumulate(model, one, system, sums.data());
+  for (std::size_t i = 0; i < n; ++i) pull[i * n_out + n_out - 1] = 1.0;
+  back.values = pull.data();
+  back.pairs = g2.data();
+  back.atoms = atoms.data();
+  back.strain = strain.data();
+  outputs.values = e2.data();
+  soapgap::evaluate(model, two, system, sums.data(), outputs, &back);
+  require(largest_difference(e1, e2) < 1e-10, "threads change the outputs");
+  require(largest_difference(g1, g2) < 1e-9, "a given adjoint is another gradient");
+  require(atoms == std::vector<double>(3 * n) && strain == std::vector<double>(9), "a term has more than pairs");
+  soapgap::evaluate(model, one, system, nullptr, outputs);
+  require(largest_difference(e1, e2) < 1e-10, "outputs alone differ");
+  std::vector<double> forces(3 * n), virial(9), handed(n_pairs * n_out + 1);
+  soapgap::add_forces(system.neighbours, g1.data(), system.centre_atom, system.neighbour_atom, forces.data(), virial.data());
+  double sum[3] = {0.0, 0.0, 0.0}, difference = 0.0;
+  for (std::size_t k = 0; k < 3 * n; ++k) sum[k % 3] += forces[k];
+  for (double s : sum) require(std::abs(s) < 1e-9, "forces do not sum to zero");
+  outputs.handed = handed.data();
+  soapgap::evaluate(model, one, system, nullptr, outputs);
+  for (std::size_t i = 0; i < n * n_out; ++i) difference += e2[i] - e1[i];
+  for (std::size_t p = 0; p < n_pairs * n_out; ++p) difference += handed[p];
+  require(std::abs(difference) < 1e-9, "what is handed over changes the sum");
+}
+
+// Rows of a term that has sparse points, whose local parts add up; features and coefficients of a soap term.
+void check_rows(const soapgap::Model &model, soapgap::Workspace &workspace, int term, const soapgap::System &system) {
+  const auto n = static_cast<std::size_t>(system.n_atoms);
+  const auto m = static_cast<std::size_t>(soapgap::n_sparse(model, term));
+  std::vector<double> energy(m), gradients(3 * n * m), strain(6 * m), local(n * m), sum(m);
+  if (m > 0 && !model.needs().sums) {
+    soapgap::rows(model, workspace, term, system, {energy.data(), gradients.data(), strain.data(), local.data()});
+    for (std::size_t k = 0; k < n * m; ++k) sum[k % m] += local[k];
+    for (std::size_t s = 0; s < m; ++s) require(std::abs(sum[s] - energy[s]) < 1e-9 * (1.0 + std::abs(energy[s])), "local rows do not add up");
+  }
+  try {
+    std::vector<double> x(n * static_cast<std::size_t>(soapgap::n_features(model, term))), c(n << 16);
+    soapgap::features(model, workspace, term, system.neighbours, x.data());
+    soapgap::density_coefficients(model, workspace, term, system.neighbours, c.data());
+  } catch (const soapgap::Error &) {  // not a soap term
+  }
+}
+
 bool one_structure(const soapgap::Model &model, std::ifstream &file) {
   std::size_t n = 0, n_pairs = 0;
   if (!(file >> n >> n_pairs)) return false;
@@ -67,41 +130,19 @@ bool one_structure(const soapgap::Model &model, std::ifstream &file) {
   const auto vectors = read<double>(file, 3 * n_pairs);
   require(bool(file), "the structures file is too short");
   check_pairs(offsets, neighbour_atom);
-  soapgap::Neighbours nb;
-  nb.n_centres = static_cast<std::int64_t>(n);
-  nb.centre_species = centre_species.data();
-  nb.offsets = offsets.data();
-  nb.neighbour_species = neighbour_species.data();
-  nb.vectors = vectors.data();
-
-  std::vector<double> e1(n), e2(n), g1(3 * n_pairs), g2(3 * n_pairs), forces(3 * n), virial(9);
-  soapgap::Workspace one(1), two(2);
-  soapgap::evaluate(model, one, nb, e1.data(), g1.data());
-  soapgap::evaluate(model, two, nb, e2.data(), g2.data());
-  for (std::size_t i = 0; i < n; ++i) require(std::abs(e1[i] - e2[i]) < 1e-10, "threads change the energy");
-  soapgap::evaluate(model, one, nb, e2.data(), nullptr);
-  for (std::size_t i = 0; i < n; ++i) require(std::abs(e1[i] - e2[i]) < 1e-10, "energies alone differ");
-  soapgap::add_forces(nb, g1.data(), centre_atom.data(), neighbour_atom.data(), forces.data(), virial.data());
-  for (int a = 0; a < 3; ++a) {
-    double sum = 0.0;
-    for (std::size_t i = 0; i < n; ++i) sum += forces[3 * i + a];
-    require(std::abs(sum) < 1e-9, "forces do not sum to zero");
-  }
-  std::vector<double> shares(n_pairs + 1);
-  soapgap::evaluate(model, one, nb, e2.data(), g2.data(), shares.data());
-  double difference = 0.0;
-  for (std::size_t i = 0; i < n; ++i) difference += e2[i] - e1[i];
-  for (std::size_t p = 0; p < n_pairs; ++p) difference += shares[p];
-  require(std::abs(difference) < 1e-9, "shares change the energy");
-  for (int term = 0; term < model.n_terms(); ++term) {
-    if (!soapgap::is_soap(model, term)) continue;
-    const std::size_t m = soapgap::n_sparse(model, term);
-    std::vector<double> energy(m), rows(3 * n * m), strain(6 * m), x(n * soapgap::n_features(model, term)), c(n << 16);
-    soapgap::features(model, one, term, nb, x.data());
-    soapgap::density_coefficients(model, one, term, nb, c.data());
-    soapgap::kernel_rows(model, one, term, nb, centre_atom.data(), neighbour_atom.data(), energy.data(), rows.data(),
-                         strain.data());
-  }
+  soapgap::System system;
+  system.neighbours.n_centres = static_cast<std::int64_t>(n);
+  system.neighbours.centre_species = centre_species.data();
+  system.neighbours.offsets = offsets.data();
+  system.neighbours.neighbour_species = neighbour_species.data();
+  system.neighbours.vectors = vectors.data();
+  system.n_atoms = static_cast<std::int64_t>(n);
+  system.centre_atom = centre_atom.data();
+  system.neighbour_atom = neighbour_atom.data();
+  for (std::size_t property = 0; property < model.properties().size(); ++property)
+    check_outputs(model, system, static_cast<int>(property), n_pairs);
+  soapgap::Workspace one(1);
+  for (int term = 0; term < model.n_terms(); ++term) check_rows(model, one, term, system);
   return true;
 }
 

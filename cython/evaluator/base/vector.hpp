@@ -53,6 +53,18 @@ inline void subtract_and_scale(const double *v, double along, const double *x, d
   for (; i < n; ++i) out[i] = scale * (v[i] - along * x[i]);
 }
 
+// out += scale x.
+inline void add_scaled(double scale, const double *x, std::ptrdiff_t n, double *out) {
+  std::ptrdiff_t i = 0;
+  for (; i + width <= n; i += width) store(out + i, load(out + i) + broadcast(scale) * load(x + i));
+  for (; i < n; ++i) out[i] += scale * x[i];
+}
+
+// targets[t][n] += scales[t] x for each of n_targets rows, no two of which are the same.
+inline void add_to_each(const double *x, std::ptrdiff_t n, int n_targets, const double *scales, double *const *targets) {
+  for (int t = 0; t < n_targets; ++t) add_scaled(scales[t], x, n, targets[t]);
+}
+
 typedef float SingleVec __attribute__((vector_size(width * sizeof(float)), aligned(4), may_alias));
 
 // to[n] = from[n] rounded to single precision.

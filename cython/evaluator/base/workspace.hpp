@@ -1,27 +1,28 @@
-// Buffers of one thread. SPDX-License-Identifier: BSD-3-Clause
+// Buffers of the threads. SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <memory>
+#include <typeindex>
+#include <unordered_map>
 #include <vector>
 
-#include "base/buffer.hpp"
-#include "density/pair_source.hpp"
 #include "base/phases.hpp"
 
 namespace soapgap {
 
-// A neighbour within a triplet term's cutoff: unit vector, distance, cutoff function and its derivative.
-struct Near {
-  double u[3], r, f, df;
-  std::int64_t pair;
-};
-
-struct ThreadBuffers {
-  EnvironmentBatch environments;
-  Buffer scratch, coefficients, x, x_kept, norms, kernel, de_dx, de_dp, de_dc, energies;
-  Buffer dc, rows, kept_rows, row_kernel;  // kernel_rows only
-  std::vector<Near> near[2];
-  std::vector<std::int64_t> slot_of_atom, atom_of_slot;
+// What one thread keeps between calls: every kind of term has a struct of buffers of its own, made at its first use.
+class ThreadBuffers {
+ public:
+  template <class T>
+  T &of() {
+    std::shared_ptr<void> &kept = kept_[std::type_index(typeid(T))];
+    if (!kept) kept = std::make_shared<T>();
+    return *static_cast<T *>(kept.get());
+  }
   Stopwatch watch;
+
+ private:
+  std::unordered_map<std::type_index, std::shared_ptr<void>> kept_;
 };
 
 struct WorkspaceData {

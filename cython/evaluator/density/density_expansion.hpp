@@ -2,25 +2,17 @@
 //
 //   c_{I,lm} = sum_j R_nl(r_ij) Y_lm(u_ij) + [l = 0] centre_I,   I = (channel of j, n)
 // Neighbours come in groups, as a rule one for each species; each group has a channel that it adds to, usually its own.
-// c is stored l by l, each block [m][channel][n], n padded to a multiple of the vector width with zeros: every l has its
-// own number of radial functions.
+// (base/coefficients.hpp says how c is stored.)
 // Backward: with G = dE/dc,  dE/dr_ij = u sum R'_nl G Y + (1/r) (1 - u u^T) sum R_nl G grad Y.
 #pragma once
 
 #include <cstdint>
 
+#include "base/shell.hpp"
 #include "density/radial_table.hpp"
 #include "density/spherical_harmonics.hpp"
 
 namespace soapgap {
-
-// The radial functions of one l and where they lie.
-struct Shell {
-  int n, n_padded;
-  int n_row;         // n_channels * n_padded
-  int radial;        // first of them in a row of the table
-  std::ptrdiff_t c;  // first coefficient of this l: its block is [2l+1][n_row]
-};
 
 struct DensityBasis {
   int l_max, n_channels;

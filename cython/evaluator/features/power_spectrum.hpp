@@ -7,7 +7,8 @@
 
 #include <cstddef>
 
-#include "density/density_expansion.hpp"
+#include "base/shell.hpp"
+#include "base/vector.hpp"
 
 namespace soapgap {
 
@@ -19,7 +20,7 @@ struct ChannelPair {
 
 struct PowerSpectrum {
   int l_max, n_channels;
-  const Shell *shells;   // as in DensityBasis
+  const Shell *shells;   // [l_max + 1]
   const int *row_of;     // [l][I] padded position of channel I of this l; l begins at row_start[l]
   const int *row_start;  // [l_max + 1]
   const double *factor;  // [l_max + 1] (2l+1)^-1/2, unless the model says otherwise

@@ -126,9 +126,18 @@ std::vector<double> read_numbers(const json &object, const char *key, const std:
   return numbers;
 }
 
-int read_species(const ModelData &model, const json &symbol, const std::string &where) {
-  for (std::size_t i = 0; i < model.species.size(); ++i)
-    if (symbol.is_string() && symbol.get<std::string>() == model.species[i]) return static_cast<int>(i);
+int read_choice(const json &object, const char *key, const std::string &where, std::initializer_list<const char *> names) {
+  int n = 0;
+  for (const char *name : names) {
+    if (object.at(key) == name) return n;
+    ++n;
+  }
+  fail(where + "." + key + " " + object.at(key).dump() + " is not known: it was written by a newer soapgap; upgrade soapgap");
+}
+
+int read_species(const std::vector<std::string> &species, const json &symbol, const std::string &where) {
+  for (std::size_t i = 0; i < species.size(); ++i)
+    if (symbol.is_string() && symbol.get<std::string>() == species[i]) return static_cast<int>(i);
   fail(where + " names a species that is not in the model" + damaged);
 }
 
@@ -157,47 +166,14 @@ void claim_other_tensors(File &file, const json &tensors, const std::string &whe
   }
 }
 
-RadialTable read_table(File &file, const json &term, const std::string &where, int n_functions, double end,
-                       const std::vector<std::int64_t> &leading) {
-  RadialTable table;
-  table.n_functions = n_functions;
-  int n_rows = 0;
-  for (const json &s : term.at("segments")) {
-    if (!s.is_array() || s.size() != 3) fail(where + ": a segment is not [start, stop, n_intervals]" + damaged);
-    Segment segment;
-    segment.start = s[0].get<double>();
-    segment.stop = s[1].get<double>();
-    segment.n_intervals = s[2].get<int>();
-    if (segment.n_intervals < 1 || segment.n_intervals > 10000000 || !(segment.stop > segment.start) ||
-        (!table.segments.empty() && segment.start != table.segments.back().stop))
-      fail(where + ": the table's segments do not join" + damaged);
-    segment.h = (segment.stop - segment.start) / segment.n_intervals;
-    segment.first_row = n_rows;
-    n_rows += segment.n_intervals + 1;
-    table.segments.push_back(segment);
+int read_kind(const json &object, const std::string &where, std::initializer_list<const char *> known) {
+  const std::string kind = object.is_object() && object.contains("kind") ? object["kind"].get<std::string>() : "";
+  int n = 0;
+  for (const char *name : known) {
+    if (kind == name) return n;
+    ++n;
   }
-  if (table.segments.empty() || table.stop() != end)
-    fail(where + ": the table does not end at the cutoff" + damaged);
-  std::vector<std::int64_t> shape = leading;
-  for (std::int64_t extent : {std::int64_t(n_rows), std::int64_t(3), std::int64_t(n_functions)}) shape.push_back(extent);
-  table.values = read_array(file, term.at("tensors"), "radial", where, shape);
-  return table;
-}
-
-std::int64_t n_rows(const RadialTable &table) {
-  return table.segments.back().first_row + table.segments.back().n_intervals + 1;
-}
-
-int check_head(const json &term, const std::string &where, int newest) {
-  const std::string kind = term.at("kind").get<std::string>();
-  const int version = read_count(term, "kind_version", where, 1, 1000000);
-  if (version > newest)
-    fail(where + ": version " + term.at("kind_version").dump() + " of kind '" + kind +
-         "' is newer than this soapgap knows (" + std::to_string(newest) + "): upgrade soapgap");
-  if (term.at("n_out") != 1 || term.at("irreps") != "0e" || term.at("source") != "pair_table")
-    fail(where + ": output " + term.at("irreps").dump() + " x " + term.at("n_out").dump() + " from " +
-         term.at("source").dump() + "; this soapgap evaluates \"0e\" x 1 from \"pair_table\": upgrade soapgap");
-  return version;
+  fail(where + " has the unknown kind '" + kind + "': it was written by a newer soapgap; upgrade soapgap");
 }
 
 }  // namespace soapgap

@@ -1,12 +1,13 @@
-// What the readers of a model file share: the safetensors container and checked access to its metadata. JSON is known to the
-// model_*.cpp files alone. SPDX-License-Identifier: BSD-3-Clause
+// What the readers of a model file share: the safetensors container and checked access to its metadata. JSON is known to model.cpp,
+// file/ and terms/read_* alone. SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <map>
 #include <nlohmann/json.hpp>
-
-#include "model.hpp"
+#include <string>
+#include <vector>
 
 namespace soapgap {
 
@@ -37,7 +38,9 @@ void check_keys(const json &object, const std::string &where, std::initializer_l
 double read_number(const json &object, const char *key, const std::string &where, double low, double high);
 int read_count(const json &object, const char *key, const std::string &where, int low, int high);
 std::vector<double> read_numbers(const json &object, const char *key, const std::string &where, std::size_t n);
-int read_species(const ModelData &, const json &symbol, const std::string &where);
+// A name of a list as its place in it.
+int read_choice(const json &object, const char *key, const std::string &where, std::initializer_list<const char *> names);
+int read_species(const std::vector<std::string> &species, const json &symbol, const std::string &where);
 
 // A tensor by its role; shape: expected extents, -1 for any.
 std::vector<double> read_array(File &, const json &tensors, const char *role, const std::string &where,
@@ -45,18 +48,7 @@ std::vector<double> read_array(File &, const json &tensors, const char *role, co
 // Tensors that only export and info read: they must exist, so that nothing is lost silently.
 void claim_other_tensors(File &, const json &tensors, const std::string &where);
 
-// The table of a term whose `segments` end at `end`; its tensor has the shape leading + [n_rows][3][n_functions].
-RadialTable read_table(File &, const json &term, const std::string &where, int n_functions, double end,
-                       const std::vector<std::int64_t> &leading = {});
-std::int64_t n_rows(const RadialTable &);
-
-// Refuses versions and outputs of a term that this soapgap does not know. Returns its version.
-int check_head(const json &term, const std::string &where, int newest);
-
-// The readers of the kinds of terms: each adds to the model.
-void read_soap_term(ModelData &, File &, const json &term, const std::string &where);
-void read_pair_term(ModelData &, File &, const json &term, const std::string &where);
-void read_triplet_term(ModelData &, File &, const json &term, const std::string &where);
-void read_embedding_term(ModelData &, File &, const json &term, const std::string &where);
+// Refuses a `kind` of an object that is not among the known ones, with the advice to upgrade. Returns its place in the list.
+int read_kind(const json &object, const std::string &where, std::initializer_list<const char *> known);
 
 }  // namespace soapgap

@@ -62,5 +62,27 @@ inline double polynomial_kernel(double *k, const double *w, double zeta, std::pt
   return sum;
 }
 
+// For several outputs: powers[s], overwritten, becomes k_s^zeta and k[s], as above, zeta w_s k_s^(zeta-1).
+inline void polynomial_powers(double *k, const double *w, double zeta, std::ptrdiff_t n, double *powers) {
+  constexpr int n_tile = 4;
+  const int whole = static_cast<int>(zeta) - 1;
+  std::ptrdiff_t s = 0;
+  if (whole + 1 == zeta && whole <= 32)
+    for (; s + n_tile * width <= n; s += n_tile * width) {
+      Vec ks[n_tile], lower[n_tile];
+      for (int t = 0; t < n_tile; ++t) ks[t] = load(k + s + t * width);
+      whole_power<n_tile>(ks, whole, lower);
+      for (int t = 0; t < n_tile; ++t) {
+        store(powers + s + t * width, lower[t] * ks[t]);
+        store(k + s + t * width, broadcast(zeta) * (load(w + s + t * width) * lower[t]));
+      }
+    }
+  for (; s < n; ++s) {
+    const double lower = power(k[s], zeta - 1.0);
+    powers[s] = lower * k[s];
+    k[s] = zeta * (w[s] * lower);
+  }
+}
+
 }  // namespace SOAPGAP_ISA
 }  // namespace soapgap

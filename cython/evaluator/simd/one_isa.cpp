@@ -1,54 +1,22 @@
 // One instruction set's copy of the hot loops: compiled several times, each with its own SOAPGAP_ISA and flags.
 // SPDX-License-Identifier: BSD-3-Clause
-#include "simd/dispatch.hpp"
+#include "density/neighbour_derivative.hpp"
+#include "simd/loops.hpp"
 
 namespace soapgap {
 namespace SOAPGAP_ISA {
 
-// d(R_nl Y_lm)/dr = u R' Y + (1/r) R (1 - u u^T) grad Y for one neighbour, all (l, m, n).
-static void neighbour_derivative(const DensityBasis &basis, const Environment &env, int group, int j,
-                                 double *scratch, double *dc) {
-  const Factors f = factors_in(basis, scratch);
-  double *value = f.rest, *slope = f.rest + static_cast<std::ptrdiff_t>(basis.n_radial) * width;
-  const double r[width] = {env.r[j], env.r[j], env.r[j], env.r[j]};
-  const double u[3] = {env.x[j], env.y[j], env.z[j]};
-  radial_columns(basis, group, r, value, slope);
-  harmonics_factors(basis.harmonics, broadcast(u[0]), broadcast(u[1]), broadcast(u[2]), f.q, f.c, f.s);
-  const std::ptrdiff_t plane = basis.n_c / basis.n_channels;
-  for (int l = 0; l <= basis.l_max; ++l) {
-    const Shell &shell = basis.shells[l];
-    for (int m = -l; m <= l; ++m) {
-      const int k = m < 0 ? -m : m;
-      const double q = f.q[triangle(l, k)][0] * (m == 0 ? inverse_sqrt2 : 1.0);
-      const double e = k < l ? basis.harmonics.e[triangle(l, k)] * (m == 0 ? inverse_sqrt2 : 1.0) : 0.0;
-      const double q_up = k < l ? f.q[triangle(l, k + 1)][0] : 0.0;
-      const double phase = m < 0 ? f.s[k][0] : f.c[k][0];
-      const double c_down = k > 0 ? f.c[k - 1][0] : 0.0, s_down = k > 0 ? f.s[k - 1][0] : 0.0;
-      double grad[3] = {q * k * (m < 0 ? s_down : c_down), q * k * (m < 0 ? c_down : -s_down), e * q_up * phase};
-      const double along = grad[0] * u[0] + grad[1] * u[1] + grad[2] * u[2];
-      double *row = dc + shell.c / basis.n_channels + static_cast<std::ptrdiff_t>(l + m) * shell.n_padded;
-      for (int a = 0; a < 3; ++a) {
-        const double tangent = (grad[a] - along * u[a]) / env.r[j], radial = q * phase * u[a];
-        for (int n = 0; n < shell.n_padded; ++n)
-          row[a * plane + n] =
-              radial * slope[(shell.radial + n) * width] + tangent * value[(shell.radial + n) * width];
-      }
-    }
-  }
-}
-
 #define SOAPGAP_TEXT2(x) #x
 #define SOAPGAP_TEXT(x) SOAPGAP_TEXT2(x)
 
-extern const Kernels table;
-const Kernels table = {SOAPGAP_TEXT(SOAPGAP_ISA), dot,
-                       subtract_and_scale,        narrow,
-                       add_widened,               power,
-                       polynomial_kernel,         expansion_scratch,
-                       expand_density,            pull_back_density,
-                       neighbour_derivative,      power_spectrum,
-                       pull_back_power_spectrum,  power_spectrum_tangent,
-                       triplet_value,             self_similarity};
+extern const Loops loops;
+const Loops loops = {
+    {SOAPGAP_TEXT(SOAPGAP_ISA), dot, subtract_and_scale, add_scaled, add_to_each, narrow, add_widened},
+    {expansion_scratch, expand_density, pull_back_density, neighbour_derivative},
+    {power_spectrum, pull_back_power_spectrum, power_spectrum_tangent},
+    {power, polynomial_kernel, polynomial_powers},
+    {gaussian_row, triplet_value, self_similarity, triplet_row, add_triplet_row},
+};
 
 }  // namespace SOAPGAP_ISA
 }  // namespace soapgap

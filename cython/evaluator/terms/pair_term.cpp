@@ -2,32 +2,22 @@
 #include "terms/pair_term.hpp"
 
 #include <cmath>
-
-#include "density/pair_source.hpp"
+#include <utility>
 
 namespace soapgap {
 namespace {
 
-struct Curve {
-  double value, slope;
-};
-
-// A table of one function; beyond its ends it goes on in straight lines.
-Curve look_up(const RadialTable &table, double x) {
-  const Segment &last = table.segments.back();
-  if (x >= last.stop) {
-    const double *row = table.values.data() + 3 * (last.first_row + last.n_intervals);
-    return {row[0] + (x - last.stop) * row[1], row[1]};
-  }
-  const TablePoint at = locate(table.segments.data(), static_cast<int>(table.segments.size()), x);
-  const double *row = table.values.data() + 3 * static_cast<std::int64_t>(at.row);
-  Curve curve = {0.0, 0.0};
-  for (int k = 0; k < 6; ++k) {
-    curve.value += at.value[k] * row[k];
-    curve.slope += at.slope[k] * row[k];
-  }
-  return curve;
+void add_gradient(double slope, const double *v, double r, double *gradient) {
+  if (r > 0.0)
+    for (int a = 0; a < 3; ++a) gradient[a] += slope * v[a] / r;
 }
+
+// The table of a neighbour's density; null: it has none.
+const RadialTable *table_of(const std::vector<RadialTable> &density, std::int32_t species) {
+  return species < 0 || density[species].segments.empty() ? nullptr : &density[species];
+}
+
+}  // namespace
 
 double distance(const double *v) {
   const double r = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
@@ -35,47 +25,57 @@ double distance(const double *v) {
   return r;
 }
 
-void add_gradient(double slope, const double *v, double r, double *gradient) {
-  if (r > 0.0)
-    for (int a = 0; a < 3; ++a) gradient[a] += slope * v[a] / r;
-}
+PairTerm::PairTerm(int first, int second, RadialTable table, std::unique_ptr<PairProcess> process)
+    : first_(first), second_(second), table_(std::move(table)), process_(std::move(process)) {}
 
-}  // namespace
-
-void add_pair_term(const PairTerm &term, const Neighbours &nb, std::int64_t centre, double *energy,
-                   double *gradients) {
-  const std::int32_t own = nb.centre_species[centre];
-  if (own != term.first && own != term.second) return;
-  const std::int32_t other = own == term.first ? term.second : term.first;
-  for (std::int64_t p = nb.offsets[centre]; p < nb.offsets[centre + 1]; ++p) {
-    if (nb.neighbour_species[p] != other) continue;
-    const double *v = nb.vectors + 3 * p, r = distance(v);
-    if (r >= term.cutoff) continue;
-    const Curve pair = look_up(term.table, r);
-    *energy += pair.value;
-    if (gradients) add_gradient(pair.slope, v, r, gradients + 3 * p);
+void PairTerm::evaluate(const Job &job, const Batch &batch, ThreadBuffers &) const {
+  const Neighbours &nb = job.neighbours();
+  const double cutoff = table_.stop();
+  for (int i = 0; i < batch.n; ++i) {
+    const std::int64_t centre = batch.centres[i];
+    const std::int32_t other = nb.centre_species[centre] == first_ ? second_ : first_;
+    double *values = job.values + centre * job.n_out;
+    for (std::int64_t p = nb.offsets[centre]; p < nb.offsets[centre + 1]; ++p) {
+      if (nb.neighbour_species[p] != other) continue;
+      const double *v = nb.vectors + 3 * p, r = distance(v);
+      if (r >= cutoff) continue;
+      const Lookup at(table_, r);
+      double slope = 0.0;
+      for (int o = 0; o < job.n_out; ++o) {
+        const Lookup::Curve pair = at(o);
+        values[o] += pair.value;
+        slope += job.pull(centre, o) * pair.slope;
+      }
+      if (job.backward) add_gradient(slope, v, r, job.pairs + 3 * p);
+    }
   }
 }
 
-void add_embedding_term(const EmbeddingTerm &term, const Neighbours &nb, std::int64_t centre, double *energy,
-                        double *gradients) {
-  if (nb.centre_species[centre] != term.centre) return;
-  const auto density_of = [&](std::int64_t p) -> const RadialTable * {
-    const std::int32_t species = nb.neighbour_species[p];
-    return species < 0 || term.density[species].segments.empty() ? nullptr : &term.density[species];
-  };
-  double rho = 0.0;
-  for (std::int64_t p = nb.offsets[centre]; p < nb.offsets[centre + 1]; ++p) {
-    const RadialTable *density = density_of(p);
-    const double r = density ? distance(nb.vectors + 3 * p) : 0.0;
-    if (density && r < density->stop()) rho += look_up(*density, r).value;
-  }
-  const Curve embedding = look_up(term.energy, rho);
-  *energy += embedding.value;
-  for (std::int64_t p = nb.offsets[centre]; p < nb.offsets[centre + 1] && gradients; ++p) {
-    const RadialTable *density = density_of(p);
-    const double *v = nb.vectors + 3 * p, r = density ? distance(v) : 0.0;
-    if (density && r < density->stop()) add_gradient(embedding.slope * look_up(*density, r).slope, v, r, gradients + 3 * p);
+EmbeddingTerm::EmbeddingTerm(int centre, double cutoff, std::vector<RadialTable> density, RadialTable energy)
+    : centre_(centre), cutoff_(cutoff), density_(std::move(density)), energy_(std::move(energy)) {}
+
+void EmbeddingTerm::evaluate(const Job &job, const Batch &batch, ThreadBuffers &) const {
+  const Neighbours &nb = job.neighbours();
+  for (int i = 0; i < batch.n; ++i) {
+    const std::int64_t centre = batch.centres[i];
+    double rho = 0.0;
+    for (std::int64_t p = nb.offsets[centre]; p < nb.offsets[centre + 1]; ++p) {
+      const RadialTable *density = table_of(density_, nb.neighbour_species[p]);
+      const double r = density ? distance(nb.vectors + 3 * p) : 0.0;
+      if (density && r < density->stop()) rho += Lookup(*density, r)(0).value;
+    }
+    const Lookup at(energy_, rho);
+    double slope = 0.0;
+    for (int o = 0; o < job.n_out; ++o) {
+      const Lookup::Curve embedding = at(o);
+      job.values[centre * job.n_out + o] += embedding.value;
+      slope += job.pull(centre, o) * embedding.slope;
+    }
+    for (std::int64_t p = nb.offsets[centre]; p < nb.offsets[centre + 1] && job.backward; ++p) {
+      const RadialTable *density = table_of(density_, nb.neighbour_species[p]);
+      const double *v = nb.vectors + 3 * p, r = density ? distance(v) : 0.0;
+      if (density && r < density->stop()) add_gradient(slope * Lookup(*density, r)(0).slope, v, r, job.pairs + 3 * p);
+    }
   }
 }
 

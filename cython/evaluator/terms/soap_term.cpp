@@ -1,101 +1,74 @@
-// Turns the parameters of a SOAP term into what the hot loops read. SPDX-License-Identifier: BSD-3-Clause
-#include <cmath>
-#include <utility>
-
+// SPDX-License-Identifier: BSD-3-Clause
 #include "terms/soap_term.hpp"
 
+#include <algorithm>
+#include <utility>
+
+#include "density/loops.hpp"
+
 namespace soapgap {
+namespace {
 
-static void make_harmonics_coefficients(SoapTerm &term) {
-  const int l_max = term.basis.l_max, n = triangle(l_max + 1, 0);
-  term.harmonics_a.assign(n, 0.0);
-  term.harmonics_b.assign(n, 0.0);
-  term.harmonics_e.assign(n, 0.0);
-  for (int l = 0; l <= l_max; ++l)
-    for (int m = 0; m <= l; ++m) {
-      const int at = triangle(l, m);
-      const double l2 = double(l) * l, m2 = double(m) * m, up2 = double(l - 1) * (l - 1);
-      term.harmonics_e[at] = std::sqrt(double(l - m) * (l + m + 1));
-      if (m == l)
-        term.harmonics_a[at] = l == 0 ? 1.0 : std::sqrt((2.0 * l + 1.0) / (2.0 * l));
-      else
-        term.harmonics_a[at] = std::sqrt((4.0 * l2 - 1.0) / (l2 - m2));
-      if (m <= l - 2) term.harmonics_b[at] = -std::sqrt((up2 - m2) / (4.0 * up2 - 1.0));
-    }
-  term.basis.harmonics = {l_max, term.harmonics_a.data(), term.harmonics_b.data(), term.harmonics_e.data()};
-}
-
-// n is padded to the vector width: the padding holds zeros and so contributes nothing anywhere.
-static void make_shells(SoapTerm &term, const SoapShape &shape) {
-  constexpr int vector_width = 4;
-  DensityBasis &b = term.basis;
-  b.n_radial = 0;
-  b.n_c = 0;
-  term.n_features = 0;
-  for (int l = 0; l <= b.l_max; ++l) {
-    Shell shell;
-    shell.n = shape.n_of_l[l];
-    shell.n_padded = (shell.n + vector_width - 1) / vector_width * vector_width;
-    shell.n_row = shape.n_channels * shell.n_padded;
-    shell.radial = b.n_radial;
-    shell.c = b.n_c;
-    b.n_radial += shell.n_padded;
-    b.n_c += static_cast<std::ptrdiff_t>(2 * l + 1) * shell.n_row;
-    const std::int64_t n = static_cast<std::int64_t>(shape.n_channels) * shell.n;
-    term.n_features += shape.pairs.empty() ? n * (n + 1) / 2 : static_cast<std::int64_t>(shape.pairs.size());
-    term.shells.push_back(shell);
-    term.row_start.push_back(static_cast<int>(term.row_of.size()));
-    for (int channel = 0; channel < shape.n_channels; ++channel)
-      for (int k = 0; k < shell.n; ++k) term.row_of.push_back(channel * shell.n_padded + k);
+// dL/dx (of the buffers) -> dL/dp -> dL/dc -> adds dL/dr_ij to pairs.
+void backward(const SoapForm &form, int n, SoapBuffers &b, Stopwatch &watch, double *pairs) {
+  const Features &f = form.features;
+  double *dl_dp = b.dl_dp.reserve(f.n), *dl_dc = b.dl_dc.reserve(form.source.layout.n_c);
+  for (int i = 0; i < n; ++i) {
+    pull_back_features(f, b.c(form, i), b.features(form, i), b.seen(form) + i * f.n_kept, b.norms.data()[i],
+                       b.dl_dx.data() + i * f.n_kept, b.scratch.data(), dl_dp, dl_dc);
+    watch.lap(spectrum_back);
+    density_loops().pull_back_density(form.source.basis, b.environments[i], dl_dc, b.scratch.data(), pairs);
+    watch.lap(expansion_back);
   }
 }
 
-// values: [..][3][sum of n_of_l] without padding.
-static void pad_table(SoapTerm &term, const std::vector<double> &values) {
-  int n_functions = 0;
-  for (const Shell &shell : term.shells) n_functions += shell.n;
-  if (n_functions == 0) return;
-  const std::size_t n_rows = values.size() / static_cast<std::size_t>(n_functions);
-  term.table.assign(n_rows * term.basis.n_radial, 0.0);
-  const double *from = values.data();
-  for (std::size_t row = 0; row < n_rows; ++row)
-    for (const Shell &shell : term.shells)
-      for (int n = 0; n < shell.n; ++n) term.table[row * term.basis.n_radial + shell.radial + n] = *from++;
+}  // namespace
+
+void forward(const SoapForm &form, const Neighbours &nb, const Batch &batch, SoapBuffers &b, Stopwatch &watch) {
+  const DensityLoops &density = density_loops();
+  const Features &f = form.features;
+  const DensityBasis &basis = form.source.basis;
+  watch.start();
+  b.environments.fill(form.source, nb, batch);
+  watch.lap(sorting);
+  double *scratch = b.scratch.reserve(std::max(f.n_scratch, density.expansion_scratch(basis, b.environments.largest())));
+  double *c = b.coefficients.reserve(batch.n * basis.n_c), *x = b.x.reserve(batch.n * f.n), *norms = b.norms.reserve(batch.n);
+  double *x_kept = f.kept.empty() ? nullptr : b.x_kept.reserve(batch.n * f.n_kept);
+  for (int i = 0; i < batch.n; ++i) {
+    density.expand_density(basis, b.environments[i], scratch, c + i * basis.n_c);
+    watch.lap(expansion);
+    norms[i] = features_of(f, c + i * basis.n_c, scratch, x + i * f.n);
+    if (x_kept) keep(f, x + i * f.n, x_kept + i * f.n_kept);
+    watch.lap(spectrum);
+  }
 }
 
-void prepare_soap_term(SoapTerm &term, const SoapShape &shape, const RadialTable &table,
-                       const std::vector<double> &centre_values) {
-  DensityBasis &b = term.basis;
-  b.l_max = static_cast<int>(shape.n_of_l.size()) - 1;
-  b.n_channels = shape.n_channels;
-  b.cutoff = table.stop();
-  make_shells(term, shape);
-  term.segments = table.segments;
-  term.block_of = shape.block_of;
-  term.factor = shape.l_factors;
-  term.pairs = shape.pairs;
-  for (ChannelPair &pair : term.pairs) {
-    pair.i = term.row_of[pair.i];
-    pair.j = term.row_of[pair.j];
-    if (pair.j > pair.i) std::swap(pair.i, pair.j);  // sum_m c_I c_J is the same, and only J <= I is made
+SoapTerm::SoapTerm(int centre, SoapForm exact, std::unique_ptr<SoapForm> reduced, bool reduced_rows)
+    : centre_(centre), exact_(std::move(exact)), reduced_(std::move(reduced)), reduced_rows_(reduced_rows) {}
+
+void SoapTerm::evaluate(const Job &job, const Batch &batch, ThreadBuffers &buffers) const {
+  const SoapForm &form = reduced_ ? *reduced_ : exact_;
+  SoapBuffers &b = buffers.of<SoapBuffers>();
+  const int n = batch.n, n_out = job.n_out;
+  forward(form, job.neighbours(), batch, b, buffers.watch);
+  double *values = b.values.reserve(n * n_out), *adjoint = nullptr;
+  std::fill(values, values + n * n_out, 0.0);
+  if (job.backward && job.adjoint) {
+    adjoint = b.adjoint.reserve(n * n_out);
+    for (int i = 0; i < n; ++i) std::copy_n(job.adjoint + batch.centres[i] * n_out, n_out, adjoint + i * n_out);
   }
-  pad_table(term, table.values);
-  b.n_groups = static_cast<int>(term.block_of.size());
-  b.table_stride = shape.table_per_group ? static_cast<std::ptrdiff_t>(term.table.size()) / b.n_groups : 0;
-  const Shell &first = term.shells[0];
-  term.centre_values.assign(first.n_row, 0.0);
-  for (int channel = 0; channel < shape.n_channels; ++channel)
-    for (int n = 0; n < first.n; ++n)
-      term.centre_values[channel * first.n_padded + n] = centre_values[static_cast<std::size_t>(channel) * first.n + n];
-  make_harmonics_coefficients(term);
-  b.block_of = term.block_of.data();
-  b.shells = term.shells.data();
-  b.segments = term.segments.data();
-  b.n_segments = static_cast<int>(term.segments.size());
-  b.table = term.table.data();
-  b.centre_values = term.centre_values.data();
-  term.spectrum = {b.l_max, b.n_channels, b.shells, term.row_of.data(), term.row_start.data(), term.factor.data(),
-                   term.pairs.data(), static_cast<int>(term.pairs.size())};
+  double *dl_dx = job.backward ? b.dl_dx.reserve(n * form.features.n_kept) : nullptr;
+  sparse_kernel(form.kernel, b.seen(form), n, b.kernel, values, dl_dx, adjoint, job.output);
+  buffers.watch.lap(kernel_products);
+  if (job.backward) backward(form, n, b, buffers.watch, job.pairs);
+  for (int i = 0; i < n; ++i)
+    for (int o = 0; o < n_out; ++o) job.values[batch.centres[i] * n_out + o] += values[i * n_out + o];
+}
+
+void SoapTerm::keep_for_evaluation_only() {
+  if (!reduced_) return;
+  std::vector<double>().swap(exact_.kernel.points);
+  whole_ = false;
 }
 
 }  // namespace soapgap

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "base/exponential.hpp"
 #include "kernel/polynomial_kernel.hpp"
 
 namespace soapgap {
@@ -24,6 +25,8 @@ struct TripletKernel {
   std::ptrdiff_t n_points;  // padded to the vector width with points of weight 0
   const double *points;     // [3][n_points], divided by theta
   const double *weights;    // [n_points]
+  const double *factors;    // [n_points] and for rows of single points: k_s = factors_s s(x, X_s) / sqrt(s(x, x)) + constants_s
+  const double *constants;  // [n_points]
   // a spline of the whole, if there is one
   const double *grid;
   double inverse_h[3];
@@ -32,31 +35,27 @@ struct TripletKernel {
 
 namespace SOAPGAP_ISA {
 
-typedef std::int64_t IntVec __attribute__((vector_size(width * sizeof(std::int64_t)), may_alias));
-
-// exp(a) for a <= 0, to rounding: 2^n times the Taylor polynomial of the rest, |rest| <= ln(2)/2.
-inline Vec exp_of_negative(Vec a) {
-  const Vec lowest = broadcast(-700.0);  // far below what a sum of order one can feel
-  a = a < lowest ? lowest : a;
-  const double magic = 6755399441055744.0;  // 1.5 2^52: adding it rounds to a whole number, in the low bits
-  const Vec shifted = a * broadcast(1.4426950408889634) + broadcast(magic);
-  const Vec n = shifted - broadcast(magic);
-  const Vec x = (a - n * broadcast(6.93147180369123816490e-01)) - n * broadcast(1.90821492927058770002e-10);
-  static const double inverse_factorial[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0,
-                                             1.0 / 362880.0,     1.0 / 40320.0,     1.0 / 5040.0,     1.0 / 720.0,
-                                             1.0 / 120.0,        1.0 / 24.0,        1.0 / 6.0,        0.5};
-  Vec p = broadcast(inverse_factorial[0]);
-  for (int k = 1; k < 12; ++k) p = p * x + broadcast(inverse_factorial[k]);
-  p = (p * x + broadcast(1.0)) * x + broadcast(1.0);
-  return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(p) + (reinterpret_cast<IntVec>(shifted) << 52));
-}
-
 // kappa and d kappa / dq.
 inline void piecewise_polynomial(double q, double &value, double &slope) {
   const double rho = std::sqrt(q);
   const double u = rho < 1.0 ? 1.0 - rho : 0.0, u3 = u * u * u;
   value = u3 * u * (4.0 * rho + 1.0);
   slope = -10.0 * u3;
+}
+
+// kappa and 2 d kappa / dq of four points.
+inline void similarity(const TripletKernel &kernel, Vec q, Vec &kappa, Vec &derivative) {
+  if (kernel.gaussian) {
+    kappa = exp_of_negative(broadcast(-0.5) * q);
+    derivative = -kappa;
+    return;
+  }
+  for (int lane = 0; lane < width; ++lane) {
+    double k, dk;
+    piecewise_polynomial(q[lane], k, dk);
+    kappa[lane] = k;
+    derivative[lane] = 2.0 * dk;
+  }
 }
 
 // sum_s w_s kappa(z, Z_s), and its derivatives with respect to z = x / theta: out[4].
@@ -67,18 +66,8 @@ inline void sum_over_points(const TripletKernel &kernel, const double *z, double
     const Vec d[3] = {broadcast(z[0]) - load(kernel.points + s), broadcast(z[1]) - load(kernel.points + n + s),
                       broadcast(z[2]) - load(kernel.points + 2 * n + s)};
     const Vec q = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
-    Vec kappa, derivative;  // the latter: 2 d kappa / dq
-    if (kernel.gaussian) {
-      kappa = exp_of_negative(broadcast(-0.5) * q);
-      derivative = -kappa;
-    } else {
-      for (int lane = 0; lane < width; ++lane) {
-        double k, dk;
-        piecewise_polynomial(q[lane], k, dk);
-        kappa[lane] = k;
-        derivative[lane] = 2.0 * dk;
-      }
-    }
+    Vec kappa, derivative;
+    similarity(kernel, q, kappa, derivative);
     const Vec w = load(kernel.weights + s);
     value += w * kappa;
     for (int a = 0; a < 3; ++a) slope[a] += w * derivative * d[a];

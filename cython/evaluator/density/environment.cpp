@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "density/pair_source.hpp"
+#include "density/environment.hpp"
 
 #include <cmath>
 
@@ -9,14 +9,9 @@ namespace soapgap {
 // limits for r -> 0 to rounding, since R_nl ~ r^l.
 static const double closest = 1e-10;
 
-void refuse_vector(const double *v) {
-  throw Error("a neighbour vector is not finite (got " + std::to_string(v[0]) + ", " + std::to_string(v[1]) + ", " +
-              std::to_string(v[2]) + "; expected Angstrom): check positions and cell of the structure");
-}
-
-void EnvironmentBatch::fill(const SoapTerm &term, const Neighbours &nb, const std::int64_t *centres, int n_centres) {
-  n_centres_ = n_centres;
-  n_groups_ = term.basis.n_groups;
+void EnvironmentBatch::fill(const Source &source, const Neighbours &nb, const Batch &batch) {
+  n_centres_ = batch.n;
+  n_groups_ = source.basis.n_groups;
   largest_ = 0;
   places_.clear();
   first_.clear();
@@ -26,17 +21,17 @@ void EnvironmentBatch::fill(const SoapTerm &term, const Neighbours &nb, const st
   y_.clear();
   z_.clear();
   pair_.clear();
-  for (int i = 0; i < n_centres; ++i) add_centre(term, nb, centres[i]);
+  for (int i = 0; i < batch.n; ++i) add_centre(source, nb, batch.centres[i]);
 }
 
-void EnvironmentBatch::add_centre(const SoapTerm &term, const Neighbours &nb, std::int64_t centre) {
+void EnvironmentBatch::add_centre(const Source &source, const Neighbours &nb, std::int64_t centre) {
   const int begin = static_cast<int>(r_.size());
-  const double cutoff = term.basis.cutoff;
+  const double cutoff = source.basis.cutoff;
   for (int group = 0; group < n_groups_; ++group) {
     const int block = static_cast<int>(r_.size());
     for (std::int64_t p = nb.offsets[centre]; p < nb.offsets[centre + 1]; ++p) {
       const std::int32_t species = nb.neighbour_species[p];
-      if (species < 0 || term.group_of_species[species] != group) continue;
+      if (species < 0 || source.group_of_species[species] != group) continue;
       const double *v = nb.vectors + 3 * p;
       const double r2 = v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
       if (!std::isfinite(r2)) refuse_vector(v);

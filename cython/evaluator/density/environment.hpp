@@ -3,19 +3,16 @@
 
 #include <vector>
 
-#include "model.hpp"
-#include "soapgap.hpp"
+#include "base/batch.hpp"
+#include "density/source.hpp"
 
 namespace soapgap {
-
-// Throws the Error for a neighbour vector that is not finite.
-[[noreturn]] void refuse_vector(const double *vector);
 
 // Environments of one batch of centres, in one allocation that is reused.
 class EnvironmentBatch {
  public:
   // Keeps neighbours of a known species with r < cutoff; throws Error on a vector that is not finite.
-  void fill(const SoapTerm &, const Neighbours &, const std::int64_t *centres, int n_centres);
+  void fill(const Source &, const Neighbours &, const Batch &);
   int size() const { return n_centres_; }
   int largest() const { return largest_; }  // most neighbours of one centre, filling included
   Environment operator[](int i) const;
@@ -24,7 +21,7 @@ class EnvironmentBatch {
   struct Place {
     int begin, n_padded;
   };
-  void add_centre(const SoapTerm &, const Neighbours &, std::int64_t centre);
+  void add_centre(const Source &, const Neighbours &, std::int64_t centre);
   int n_centres_ = 0, n_groups_ = 0, largest_ = 0;
   std::vector<Place> places_;
   std::vector<int> first_, count_;
