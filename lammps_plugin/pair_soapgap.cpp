@@ -27,7 +27,7 @@ static constexpr std::size_t PAIRS_PER_THREAD = 65536;
 // Bytes in one broadcast: MPI counts are int.
 static constexpr bigint BROADCAST_CHUNK = 1 << 30;
 
-PairSoapGAP::PairSoapGAP(LAMMPS *lmp) : Pair(lmp), nthreads(1), model_bytes(0)
+PairSoapGAP::PairSoapGAP(LAMMPS *lmp) : Pair(lmp), scale(nullptr), nthreads(1), model_bytes(0)
 {
   single_enable = 0;
   restartinfo = 0;
@@ -43,6 +43,7 @@ PairSoapGAP::~PairSoapGAP()
   if (!allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
+  memory->destroy(scale);
 }
 
 void PairSoapGAP::allocate()
@@ -50,7 +51,11 @@ void PairSoapGAP::allocate()
   const int n = atom->ntypes + 1;
   memory->create(setflag, n, n, "pair:setflag");
   memory->create(cutsq, n, n, "pair:cutsq");
-  for (int i = 0; i < n; i++) std::fill(setflag[i], setflag[i] + n, 0);
+  memory->create(scale, n, n, "pair:scale");
+  for (int i = 0; i < n; i++) {
+    std::fill(setflag[i], setflag[i] + n, 0);
+    std::fill(scale[i], scale[i] + n, 1.0);
+  }
   allocated = 1;
 }
 
@@ -142,9 +147,9 @@ void PairSoapGAP::load_model(const std::string &name)
     if (length > 0) MPI_Bcast(&problem[0], length, MPI_CHAR, first_failed, world);
     error->all(FLERR, "pair_style soapgap: model file '" + name + "': " + problem);
   }
-  if (model->whole_structure())
-    error->all(FLERR, "pair_style soapgap: model file '" + name + "' holds an averaged descriptor (average=T): its energy is "
-                          "a function of all atoms together and cannot be shared out over processors; use it in ASE or i-PI");
+  if (model->properties()[0].n_out != 1)
+    error->all(FLERR, "pair_style soapgap: model file '" + name + "' has " + std::to_string(model->properties()[0].n_out) +
+                          " energies for each atom; the pair style needs a model with one");
   check_external(name);
   model_bytes = bytes.size();
 }
@@ -228,10 +233,36 @@ void PairSoapGAP::init_style()
 double PairSoapGAP::init_one(int i, int j)
 {
   if (setflag[i][j] == 0) error->all(FLERR, "pair_style soapgap: pair_coeff is not set for all atom types");
+  scale[j][i] = scale[i][j];
   return model->cutoff();
 }
 
-// Neighbours in the order of their atoms' tags, images of one atom in that of the cells they are in: see Model::needs_order.
+// For 'fix adapt ... pair soapgap scale * * v_name': what energies, forces and virials are multiplied by.
+void *PairSoapGAP::extract(const char *name, int &dim)
+{
+  dim = 2;
+  return strcmp(name, "scale") == 0 ? static_cast<void *>(scale) : nullptr;
+}
+
+// The energy of many atoms together has one scale for all types.
+double PairSoapGAP::common_scale()
+{
+  double common = 1.0;
+  bool found = false;
+  for (int i = 1; i <= atom->ntypes; i++)
+    for (int j = i; j <= atom->ntypes; j++) {
+      if (setflag[i][j] == 0) continue;
+      if (found && scale[i][j] != common)
+        error->all(FLERR, "pair_style soapgap: the scale of types " + std::to_string(i) + " and " + std::to_string(j) + " is " +
+                              fmt::format("{:g}", scale[i][j]) + ", that of other types is " + fmt::format("{:g}", common) +
+                              ": a many-body energy has one scale for all; write 'pair soapgap scale * * v_name' in fix adapt");
+      common = scale[i][j];
+      found = true;
+    }
+  return common;
+}
+
+// Neighbours in the order of their atoms' tags, images of one atom in that of the cells they are in: see Needs::order in soapgap.hpp.
 void PairSoapGAP::sort_neighbours(int n, const int *jlist)
 {
   sorted.resize(static_cast<std::size_t>(n));
@@ -269,7 +300,7 @@ int PairSoapGAP::fill_chunk(int first)
       chunk.neighbour_species.resize(room);
       chunk.vectors.resize(3 * room);
     }
-    if (model->needs_order()) {
+    if (model->needs().order) {
       sort_neighbours(jnum, jlist);
       jlist = sorted.data();
     }
@@ -289,7 +320,7 @@ int PairSoapGAP::fill_chunk(int first)
   }
   chunk.energies.resize(chunk.centre_atom.size());
   if (chunk.gradients.size() < 3 * npairs) chunk.gradients.resize(3 * npairs);
-  chunk.shares.resize(eflag_atom && model->shares_energy() ? npairs : 0);
+  chunk.shares.resize(eflag_atom && model->needs().handed ? npairs : 0);
   return first;
 }
 
@@ -339,28 +370,61 @@ void PairSoapGAP::spread_chunk()
   }
 }
 
-void PairSoapGAP::compute(int eflag, int vflag)
+// Calls work(system) for one chunk of centres after the other.
+template <class Work>
+void PairSoapGAP::for_each_chunk(Work work)
 {
-  ev_init(eflag, vflag);
   std::string problem;
   for (int next = 0; next < list->inum && problem.empty();) {
     try {
       next = fill_chunk(next);
       if (chunk.centre_atom.empty()) continue;
-      soapgap::Neighbours neighbours;
-      neighbours.n_centres = static_cast<std::int64_t>(chunk.centre_atom.size());
-      neighbours.centre_species = chunk.centre_species.data();
-      neighbours.offsets = chunk.offsets.data();
-      neighbours.neighbour_species = chunk.neighbour_species.data();
-      neighbours.vectors = chunk.vectors.data();
-      soapgap::evaluate(*model, *workspace, neighbours, chunk.energies.data(), chunk.gradients.data(),
-                        chunk.shares.empty() ? nullptr : chunk.shares.data());
-      spread_chunk();
+      soapgap::System system;
+      system.neighbours.n_centres = static_cast<std::int64_t>(chunk.centre_atom.size());
+      system.neighbours.centre_species = chunk.centre_species.data();
+      system.neighbours.offsets = chunk.offsets.data();
+      system.neighbours.neighbour_species = chunk.neighbour_species.data();
+      system.neighbours.vectors = chunk.vectors.data();
+      work(system);
     } catch (const std::exception &e) {
       problem = *e.what() ? e.what() : "unknown error";
     }
   }
   if (!problem.empty()) error->one(FLERR, "pair_style soapgap: " + problem);
+}
+
+// What a model needs of all atoms together, before any of them can be evaluated, on all ranks.
+void PairSoapGAP::sum_over_atoms()
+{
+  sums.assign(static_cast<std::size_t>(soapgap::n_sums(*model)), 0.0);
+  if (sums.empty()) return;
+  for_each_chunk([this](const soapgap::System &system) { soapgap::accumulate(*model, *workspace, system, sums.data()); });
+  MPI_Allreduce(MPI_IN_PLACE, sums.data(), static_cast<int>(sums.size()), MPI_DOUBLE, MPI_SUM, world);
+}
+
+void PairSoapGAP::compute(int eflag, int vflag)
+{
+  ev_init(eflag, vflag);
+  const double factor = common_scale();
+  sum_over_atoms();
+  for_each_chunk([&](const soapgap::System &system) {
+    soapgap::Outputs outputs;
+    outputs.values = chunk.energies.data();
+    outputs.handed = chunk.shares.empty() ? nullptr : chunk.shares.data();
+    soapgap::Adjoint back;
+    back.pairs = chunk.gradients.data();
+    soapgap::evaluate(*model, *workspace, system, sums.empty() ? nullptr : sums.data(), outputs, &back);
+    if (factor != 1.0) scale_chunk(factor);
+    spread_chunk();
+  });
+}
+
+void PairSoapGAP::scale_chunk(double factor)
+{
+  for (double &energy : chunk.energies) energy *= factor;
+  for (double &share : chunk.shares) share *= factor;
+  const std::size_t npairs = static_cast<std::size_t>(chunk.offsets.back());
+  for (std::size_t k = 0; k < 3 * npairs; k++) chunk.gradients[k] *= factor;
 }
 
 // Bytes. The evaluator's buffers are bounded (tens of megabytes per thread) and not counted.

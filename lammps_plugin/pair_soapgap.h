@@ -26,6 +26,7 @@ class PairSoapGAP : public Pair {
   void init_style() override;
   double init_one(int, int) override;
   void compute(int, int) override;
+  void *extract(const char *, int &) override;
   double memory_usage() override;
 
  private:
@@ -47,6 +48,8 @@ class PairSoapGAP : public Pair {
   std::vector<int> type_species;    // [types + 1] index into model->species(), -1 for NULL
   Chunk chunk;
   std::vector<int> sorted;          // neighbours of one centre, for models that need an order
+  std::vector<double> sums;         // over all atoms, for models that need them
+  double **scale;                   // [types + 1][types + 1] what fix adapt changes
   int nthreads;
   std::size_t model_bytes;
 
@@ -58,6 +61,11 @@ class PairSoapGAP : public Pair {
   void map_types(int, char **);
   int fill_chunk(int);
   void sort_neighbours(int, const int *);
+  template <class Work>
+  void for_each_chunk(Work);
+  void sum_over_atoms();
+  double common_scale();
+  void scale_chunk(double);
   void spread_chunk();
   void tally_pair_virial(int, int, const double *, const double *);
 };

@@ -126,8 +126,8 @@ def test_shares_and_order_of_neighbours(tmp_path, make, case, ranks):
     unshared = evaluator.evaluate(nb)[0]
     if len(atoms) > 2 or make is make_few_body_model:  # the cell's only Si shares with its own images
         assert np.abs(unshared - expected.energies).max() > 1e-3
-    assert evaluator.needs_order == (make is make_ordered_model)
-    if evaluator.needs_order:  # the other way round is another energy
+    assert evaluator.needs.order == (make is make_ordered_model)
+    if evaluator.needs.order:  # the other way round is another energy
         centre = np.repeat(np.arange(len(atoms)), np.diff(nb.offsets))
         turned = np.lexsort((-np.arange(len(centre)), centre))
         for name in ("neighbour_atom", "neighbour_species", "vectors"):
