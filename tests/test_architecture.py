@@ -150,7 +150,7 @@ def test_the_evaluator_includes_nothing_foreign(path):
         assert local or header in EVALUATOR_HEADERS or STANDARD_HEADERS.fullmatch(header), header
     if place != "file/reader.hpp":
         assert not any("json" in header for header in includes(path)), "JSON is for the readers of model files alone"
-    if not re.fullmatch(r"model\.cpp|file/.*|terms/read_.*", place):
+    if not re.fullmatch(r"model\.cpp|file/.*|terms/read.*", place):
         assert "file/reader.hpp" not in includes(path), "JSON is for the readers of model files alone"
     if path.name == "selftest.cpp":  # a program, not part of the library
         return
@@ -158,6 +158,30 @@ def test_the_evaluator_includes_nothing_foreign(path):
         assert "cblas_" not in path.read_text(), "BLAS is called through blas.hpp alone"
     for word in ("printf", "std::cout", "std::cerr", "exit(", "abort("):
         assert word not in path.read_text(), f"{path.name} uses {word}"
+
+
+EVALUATOR_FLOORS = [set(floor) for floor in reversed(tomllib.loads((ROOT / "docs" / "floors.toml").read_text())["evaluator"])]
+FLOOR_OF_PART = {part: floor for floor, parts in enumerate(EVALUATOR_FLOORS) for part in parts}
+
+
+def part_of(place: str) -> str:
+    return place.split("/")[0].split(".")[0]
+
+
+@pytest.mark.parametrize("path", EVALUATOR_FILES, ids=lambda p: str(p.relative_to(EVALUATOR)))
+def test_includes_of_the_evaluator_point_down(path):
+    """Stages of a soap term (density, features, kernel) stand on one floor: they do not know one another."""
+    part = part_of(str(path.relative_to(EVALUATOR)))
+    assert part in FLOOR_OF_PART, f"{part} is new: give it a floor in docs/floors.toml"
+    for header in includes(path):
+        if (EVALUATOR / header).exists() and part_of(header) != part:
+            assert FLOOR_OF_PART[part_of(header)] < FLOOR_OF_PART[part], f"{path.relative_to(ROOT)} includes {header}, which is not below it"
+
+
+def test_headers_of_the_evaluator_include_each_other_in_no_circle():
+    below = {str(p.relative_to(EVALUATOR)): {h for h in includes(p) if (EVALUATOR / h).exists()}
+             for p in EVALUATOR_FILES if p.suffix == ".hpp"}
+    TopologicalSorter(below).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "lammps_plugin").glob("*.[ch]*")), ids=lambda p: p.name)

@@ -132,7 +132,7 @@ def test_energies_and_rows_against_the_reference(index):
         np.testing.assert_allclose(run(evaluator, atoms)[0], expected, rtol=0, atol=1e-12)
         assert energy(evaluator, atoms) == run(evaluator, atoms)[0].sum()
         nb = neighbour_arrays(atoms, CUTOFF, SPECIES)
-        np.testing.assert_allclose(evaluator.kernel_rows(0, nb)[0], np.sum(rows, axis=0), rtol=1e-12)
+        np.testing.assert_allclose(evaluator.rows(0, nb)[0], np.sum(rows, axis=0), rtol=1e-12)
 
 
 def test_the_whole_model_against_the_reference():
@@ -182,14 +182,14 @@ def test_forces_and_virial_against_differences(index, kind, reduced):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("index", TERMS)
-def test_kernel_rows_against_differences(index, kind):
+def test_rows_against_differences(index, kind):
     model, atoms = alone(index), frames(seed=6)[kind]
     evaluator = model.evaluator()
-    _, gradient_rows, strain_rows = evaluator.kernel_rows(0, neighbour_arrays(atoms, CUTOFF, SPECIES))
+    _, gradient_rows, strain_rows, _ = evaluator.rows(0, neighbour_arrays(atoms, CUTOFF, SPECIES))
 
     def energy_row(positions, cell=None):
         nb = neighbour_arrays(moved(atoms, positions, cell), CUTOFF, SPECIES)
-        return evaluator.kernel_rows(0, nb, gradients=False, strain=False)[0]
+        return evaluator.rows(0, nb, gradients=False, strain=False)[0]
 
     errors = [np.abs(ref.difference(energy_row, atoms.positions, step).reshape(-1, 8) - gradient_rows).max()
               for step in (2e-3, 1e-3, 5e-4)]
@@ -260,7 +260,7 @@ def test_edges():
     assert evaluator.evaluate(nothing)[1].shape == (0, 3)
     for index in TERMS:
         assert evaluator.features(index, nothing).shape == (0, model.terms[index].n_features)
-        assert not evaluator.kernel_rows(index, nothing)[0].any()
+        assert not evaluator.rows(index, nothing)[0].any()
     for numbers in run(evaluator, ase.Atoms("SiOSi", [[0, 0, 0], [0, 0, 0], [1.5, 0.6, 0.3]])):
         assert np.isfinite(numbers).all()
     nb = neighbour_arrays(random_structure(3), CUTOFF, SPECIES)

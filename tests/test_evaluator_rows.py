@@ -22,12 +22,12 @@ def two_terms(**kw):
 
 
 def rows_of(evaluator, term, atoms, **kw):
-    return evaluator.kernel_rows(term, neighbour_arrays(atoms, evaluator.cutoff, evaluator.species), **kw)
+    return evaluator.rows(term, neighbour_arrays(atoms, evaluator.cutoff, evaluator.species), **kw)[:3]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("zeta", "normalise"), [(1.0, True), (2.0, False), (4.0, True), (2.5, True)])
-def test_kernel_rows_against_evaluate(kind, zeta, normalise):
+def test_rows_against_evaluate(kind, zeta, normalise):
     """Rows times weights are what evaluate gives: energies, forces and virials come from two ways of contracting."""
     potential = two_terms(n_max=5, l_max=4, zeta=zeta, normalise=normalise, delta=0.8)
     evaluator = potential.evaluator()
@@ -67,7 +67,7 @@ def test_energy_rows_against_the_reference(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("zeta", "normalise"), [(1.0, False), (4.0, True), (2.5, True)])
-def test_kernel_rows_against_differences(kind, zeta, normalise):
+def test_rows_against_differences(kind, zeta, normalise):
     potential = two_terms(n_max=3, l_max=4, zeta=zeta, normalise=normalise)
     evaluator = potential.evaluator()
     atoms = structures(["O", "Ti"], seed=9, breaks=breaks(*potential.terms))[kind]
@@ -90,7 +90,7 @@ def test_kernel_rows_against_differences(kind, zeta, normalise):
         assert min(errors) < 2e-10 * np.abs(strain_rows).max()
 
 
-def test_kernel_rows_make_only_what_is_asked_for():
+def test_rows_make_only_what_is_asked_for():
     evaluator = two_terms().evaluator()
     atoms = structures(["O", "Ti"])["tiny"]
     full = rows_of(evaluator, 0, atoms)
@@ -116,8 +116,9 @@ def test_terms_that_do_not_exist_are_refused():
     evaluator = two_terms().evaluator()
     arrays = neighbour_arrays(structures(["O", "Ti"])["tiny"], 4.0, evaluator.species)
     for term in (-1, 2):
-        for use in (evaluator.kernel_rows, evaluator.features, evaluator.coefficients):
-            with pytest.raises(InputError, match="not a soap term"):
+        for use, words in ((evaluator.rows, "has 2 terms"), (evaluator.features, "not a soap term"),
+                           (evaluator.coefficients, "not a soap term")):
+            with pytest.raises(InputError, match=words):
                 use(term, arrays)
 
 

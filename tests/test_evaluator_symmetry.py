@@ -132,7 +132,7 @@ def test_isolated_atom(zeta, normalise):
         assert (energies[0] == -3.5) == (weight == 0.0)
         arrays = neighbour_arrays(atoms, evaluator.cutoff, evaluator.species)
         np.testing.assert_allclose(evaluator.features(0, arrays)[0], x, rtol=0, atol=1e-15)
-        for rows_ in (forces, virial, *evaluator.kernel_rows(0, arrays)[1:]):
+        for rows_ in (forces, virial, *evaluator.rows(0, arrays)[1:3]):
             np.testing.assert_array_equal(rows_, 0.0)
 
 
@@ -183,8 +183,8 @@ def test_empty_lists(evaluator):
     np.testing.assert_array_equal(virial, 0.0)
     assert evaluator.features(0, nothing).shape == (0, evaluator.n_features(0))
     assert evaluator.coefficients(0, nothing).shape == (0, 25, 10)
-    energy_row, gradient_rows, strain_rows = evaluator.kernel_rows(0, nothing)
-    assert gradient_rows.shape == (0, 6)
+    energy_row, gradient_rows, strain_rows, local_rows = evaluator.rows(0, nothing, local=True)
+    assert gradient_rows.shape == local_rows.shape == (0, 6)
     np.testing.assert_array_equal(energy_row, 0.0)
     np.testing.assert_array_equal(strain_rows, 0.0)
 
@@ -245,7 +245,7 @@ def test_unusable_arrays_are_refused(evaluator, name, value, message):
     with pytest.raises(InputError, match=message):
         use()
     with pytest.raises(InputError, match=message):
-        evaluator.kernel_rows(1, arrays)
+        evaluator.rows(1, arrays)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

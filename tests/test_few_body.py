@@ -180,8 +180,8 @@ def test_every_term_against_the_reference(name):
 @pytest.mark.parametrize("make", [make_few_body_model, make_ordered_model])
 def test_whole_models_against_the_reference(make):
     model = make()
-    assert model.evaluator().needs_order == (make is make_ordered_model)
-    assert model.evaluator().shares_energy
+    assert model.evaluator().needs.order == (make is make_ordered_model)
+    assert model.evaluator().needs.handed
     for atoms in structures(SPECIES, seed=3).values():
         assert_reference(model, atoms)
 

@@ -85,12 +85,13 @@ def test_appended_bytes_are_refused(content):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (lambda m: m.update(format=2), "format version 2.*upgrade"),
+    (lambda m: m.update(format=3), "format version 3.*upgrade"),
+    (lambda m: m.update(format=1), "format version 1, which was never released.*convert"),
     (lambda m: m.update(novelty=1), "unknown key 'novelty'.*upgrade"),
-    (lambda m: m.pop("e0"), "lacks the key 'e0'"),
-    (lambda m: m["terms"][0].update(kind="quartet"), "checksum"),
+    (lambda m: m.pop("properties"), "lacks the key 'properties'"),
+    (lambda m: terms_in(m)[0].update(kind="quartet"), "checksum"),
     (lambda m: m.update(provenance={"who": "somebody else"}), "checksum"),
-    (lambda m: m["e0"].__setitem__(0, 99.0), "checksum"),
+    (lambda m: m["properties"][0]["offsets"].__setitem__(0, [99.0]), "checksum"),
 ])
 def test_changed_metadata_are_refused(content, change, words):
     with pytest.raises(ModelFileError, match=words):
@@ -98,15 +99,24 @@ def test_changed_metadata_are_refused(content, change, words):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (lambda m: m["terms"][0].update(kind="quartet"), "unknown kind 'quartet'.*upgrade"),
-    (lambda m: m["terms"][0].update(kind_version=4), "version 4.*upgrade"),
-    (lambda m: m["terms"][0].update(kind_version=2), "lacks the key 'reduced'"),
-    (lambda m: m["terms"][0].update(kind_version=3, reduced=None), "lacks the key 'channels'"),
-    (lambda m: m["terms"][0].update(n_out=3), "upgrade"),
-    (lambda m: m["terms"][0].update(n_max=7), "shape"),
-    (lambda m: m["terms"][0].update(zeta=-1.0), "out of range"),
-    (lambda m: m["terms"][0]["tensors"].update(radial="nowhere"), "missing"),
-    (lambda m: m["terms"].pop(), "belongs to no term"),
+    (lambda m: terms_in(m)[0].update(kind="quartet"), "unknown kind 'quartet'.*upgrade"),
+    (lambda m: terms_in(m)[0].update(kind_version=4), "version 4.*upgrade"),
+    (lambda m: terms_in(m)[0].pop("reduced"), "lacks the key 'reduced'"),
+    (lambda m: terms_in(m)[0]["source"].pop("channels"), "lacks the key 'channels'"),
+    (lambda m: terms_in(m)[0]["source"].update(kind="grid"), "unknown kind 'grid'.*upgrade"),
+    (lambda m: terms_in(m)[0]["features"].update(kind="bispectrum"), "unknown kind 'bispectrum'.*upgrade"),
+    (lambda m: terms_in(m)[0]["kernel"].update(kind="neural"), "unknown kind 'neural'.*upgrade"),
+    (lambda m: terms_in(m)[0]["source"].update(n_max=7), "shape"),
+    (lambda m: terms_in(m)[0]["kernel"].update(zeta=-1.0), "out of range"),
+    (lambda m: terms_in(m)[0]["tensors"].update(radial="nowhere"), "missing"),
+    (lambda m: terms_in(m).pop(), "belongs to no term"),
+    (lambda m: m["properties"].clear(), "no properties"),
+    (lambda m: m["properties"].append(dict(m["properties"][0])), "name 'energy' is that of another property"),
+    (lambda m: m["properties"][0].update(name="dipole"), "first property is 'dipole', expected energy"),
+    (lambda m: m["properties"][0].update(irreps="1o"), "irreps.*upgrade"),
+    (lambda m: m["properties"][0].update(n_out=2), "offsets"),
+    (lambda m: m["properties"][0].update(n_out=2, offsets=[[0.0, 0.0]] * 2), "shape"),
+    (lambda m: m["properties"][0].update(offsets=[[0.0]]), "offsets"),
     (lambda m: m.update(units={"energy": "Hartree", "length": "Bohr"}), "units"),
 ])
 def test_inconsistent_models_with_a_right_checksum_are_refused(content, change, words):
@@ -128,39 +138,44 @@ def sealed(content: bytes, change) -> bytes:
     return with_metadata(content, seal)
 
 
+def terms_in(meta):
+    """The terms of the energy."""
+    return meta["properties"][0]["terms"]
+
+
 def of_term(index, **entries):
     """A change of one term's metadata; a dict changes entries of the entry."""
 
     def change(meta):
         for key, value in entries.items():
             if isinstance(value, dict):
-                meta["terms"][index][key].update(value)
+                terms_in(meta)[index][key].update(value)
             else:
-                meta["terms"][index][key] = value
+                terms_in(meta)[index][key] = value
 
     return change
 
 
 @pytest.mark.parametrize(("index", "entries", "words"), [
-    (3, {"geometry": "dihedral"}, "geometry.*not known.*upgrade"),
-    (3, {"kernel": "matern"}, "kernel.*not known.*upgrade"),
-    (3, {"permutations": [[0, 1, 1]]}, "permutations"),
-    (3, {"permutations": []}, "permutations"),
-    (3, {"permutations": [[0, 1]]}, "permutations"),
-    (3, {"theta": [1.0, 0.0, 1.0]}, "theta"),
-    (3, {"theta": [1.0, 1.0]}, "theta"),
+    (3, {"source": {"geometry": "dihedral"}}, "geometry.*not known.*upgrade"),
+    (3, {"kernel": {"kind": "matern"}}, "kernel has the unknown kind 'matern'.*upgrade"),
+    (3, {"kernel": {"permutations": [[0, 1, 1]]}}, "permutations"),
+    (3, {"kernel": {"permutations": []}}, "permutations"),
+    (3, {"kernel": {"permutations": [[0, 1]]}}, "permutations"),
+    (3, {"kernel": {"theta": [1.0, 0.0, 1.0]}}, "theta"),
+    (3, {"kernel": {"theta": [1.0, 1.0]}}, "theta"),
     (3, {"neighbours": ["Si", "Xe"]}, "names a species that is not in the model"),
     (3, {"neighbours": ["Si"]}, "neighbours"),
-    (3, {"n_sparse": 11}, "shape"),
-    (3, {"zeta": 0.5}, "zeta.*out of range"),
-    (3, {"third_cutoff": 2.0}, "third_cutoff.*out of range"),
-    (3, {"cutoff_transition_width": 0.0}, "out of range"),
+    (3, {"kernel": {"n_sparse": 11}}, "shape"),
+    (3, {"kernel": {"zeta": 0.5}}, "zeta.*out of range"),
+    (3, {"source": {"third_cutoff": 2.0}}, "third_cutoff.*out of range"),
+    (3, {"source": {"cutoff_transition_width": 0.0}}, "out of range"),
     (3, {"grid": {"n_intervals": [5, 5, 5]}}, "shape"),
     (3, {"grid": {"n_intervals": [0, 5, 5]}}, "n_intervals"),
     (3, {"grid": {"n_intervals": [5.5, 5, 5]}}, "n_intervals"),
     (11, {"neighbours": ["O"]}, "differ in number"),
     (11, {"neighbours": ["O", "O"]}, "names a species twice"),
-    (11, {"cutoff": 3.0}, "cutoff"),
+    (11, {"source": {"cutoff": 3.0}}, "cutoff"),
     (11, {"densities": []}, "differ in number"),
     (11, {"energy": {"segments": []}}, "segments"),
     (11, {"centre": "Xe"}, "names a species that is not in the model"),
@@ -170,19 +185,24 @@ def test_inconsistent_terms_of_few_bodies_are_refused(index, entries, words):
         Model.from_bytes(sealed(make_few_body_model("spline").to_bytes(), of_term(index, **entries)))
 
 
+def channels(**changes):
+    """Channels of one channel for two neighbours, changed."""
+    return {"source": {"channels": {"of_neighbour": [0, 0], "n": 1, "table_per_neighbour": False} | changes}}
+
+
 @pytest.mark.parametrize(("index", "entries", "words"), [
-    (0, {"channels": {"of_neighbour": [0, 1]}}, "of_neighbour"),
-    (0, {"channels": {"of_neighbour": [0]}}, "of_neighbour"),
-    (0, {"channels": {"of_neighbour": [0, 0.5]}}, "of_neighbour"),
-    (0, {"channels": {"n": 2}}, "shape"),
-    (0, {"channels": {"n": 0}}, "out of range"),
-    (0, {"channels": {"l_factors": [1.0]}}, "l_factors"),
-    (0, {"channels": {"kernel_offset": -1.0}}, "kernel_offset.*out of range"),
-    (0, {"channels": {"table_per_neighbour": True}}, "shape"),
-    (0, {"channels": {"novelty": 1}}, "novelty.*upgrade"),
+    (0, channels(of_neighbour=[0, 1]), "of_neighbour"),
+    (0, channels(of_neighbour=[0]), "of_neighbour"),
+    (0, channels(of_neighbour=[0, 0.5]), "of_neighbour"),
+    (0, channels(n=2), "shape"),
+    (0, channels(n=0), "out of range"),
+    (0, {"features": {"l_factors": [1.0]}}, "l_factors"),
+    (0, {"kernel": {"offset": -1.0}}, "offset.*out of range"),
+    (0, channels(table_per_neighbour=True), "shape"),
+    (0, channels(novelty=1), "novelty.*upgrade"),
     (1, {"tensors": {"pairs": "1.centre_values"}}, "functions that are not there"),
-    (1, {"n_max": 2}, "functions that are not there"),
-    (2, {"channels": {"table_per_neighbour": False}}, "shape"),
+    (1, {"source": {"n_max": 2}}, "shape"),
+    (2, channels(table_per_neighbour=False), "shape"),
 ])
 def test_inconsistent_channels_are_refused(index, entries, words):
     with pytest.raises(ModelFileError, match=words):
@@ -259,7 +279,7 @@ def test_the_command_line_says_one_line_and_leaves_with_2(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["format_1", "format_1_reduced", "format_1_few_body", "format_1_channels"])
+@pytest.mark.parametrize("name", ["format_2", "format_2_reduced", "format_2_few_body", "format_2_channels"])
 def test_released_files_are_read_as_they_were_written(name):
     """A golden file per format and version: made once by tests/golden/make_*.py, never again."""
     from pathlib import Path

@@ -149,7 +149,7 @@ def test_mixed_precision_keeps_the_tolerance():
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
     assert np.abs(bad - want).max() > 1e-5
     nb = neighbour_arrays(atoms, 5.0, ["Si"])
-    for a, b in zip(exact.evaluator().kernel_rows(0, nb), mixed.evaluator().kernel_rows(0, nb)):
+    for a, b in zip(exact.evaluator().rows(0, nb, local=True), mixed.evaluator().rows(0, nb, local=True)):
         np.testing.assert_array_equal(a, b)  # rows never come from single precision
 
 
@@ -198,7 +198,7 @@ def test_rows_of_the_design_matrix_do_not_notice():
     assert dropped.terms[0].reduced.form == "merged_points"
     nb = neighbour_arrays(random_structure(5), exact.evaluator().cutoff, exact.species)
     for term, other in ((0, kept), (1, kept), (0, dropped)):
-        for a, b in zip(exact.evaluator().kernel_rows(term, nb), other.evaluator().kernel_rows(term, nb)):
+        for a, b in zip(exact.evaluator().rows(term, nb, local=True), other.evaluator().rows(term, nb, local=True)):
             np.testing.assert_allclose(b, a, rtol=0, atol=1e-13 * max(1.0, np.abs(a).max()))
 
 

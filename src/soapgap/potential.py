@@ -91,7 +91,7 @@ class Potential:
         """
         results: list[Result] = []
         # a model of whole structures must not take two for one
-        limit = 0 if self.evaluator.whole_structure else TOGETHER * self.evaluator.n_threads
+        limit = 0 if self.evaluator.needs.sums else TOGETHER * self.evaluator.n_threads
         for group in _groups([len(atoms) for atoms in frames], limit):
             results += self._compute_together(frames[group])
         return results
@@ -99,7 +99,7 @@ class Potential:
     def _compute_together(self, frames: Sequence[Atoms]) -> list[Result]:
         parts = self.neighbours.update_many(frames)
         pairs = concatenate(parts)
-        shares = np.empty(len(pairs.neighbour_atom)) if self.evaluator.shares_energy else None
+        shares = np.empty(len(pairs.neighbour_atom)) if self.evaluator.needs.handed else None
         energies, gradients = self.evaluator.evaluate(pairs, shares=shares)
         results, atom, pair = [], 0, 0
         for atoms, part in zip(frames, parts, strict=True):

@@ -28,7 +28,7 @@ def model_outputs(evaluator, structure: Structure, needs: set[str]) -> Outputs:
     """
     neighbours = neighbours_of(structure, evaluator.cutoff, evaluator.species)
     derivatives, local, gradient, strain = bool(needs & {"gradient", "strain"}), None, None, None
-    shares = np.zeros(len(neighbours.neighbour_atom)) if "local" in needs and evaluator.shares_energy else None
+    shares = np.zeros(len(neighbours.neighbour_atom)) if "local" in needs and evaluator.needs.handed else None
     energies, slopes = evaluator.evaluate(neighbours, gradients=derivatives, shares=shares)
     if "local" in needs:
         local = energies if shares is None else energies + np.bincount(neighbours.neighbour_atom, weights=shares,

@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from soapgap._evaluator import Evaluator
+from soapgap._evaluator import Evaluator, Property
 from soapgap.errors import InputError, ModelFileError
 from soapgap.files import write_atomically
 from soapgap.model.external import check_potentials, potential_from_json
@@ -24,7 +24,7 @@ from soapgap.model.terms.term import TERMS, Term
 
 __all__ = ["Model"]
 
-FORMAT = 1
+FORMAT = 2
 Kind = TypeVar("Kind", bound=Term)
 
 
@@ -64,15 +64,25 @@ class Model:
         if sorted(self.e0) != sorted(self.species):
             raise InputError(f"e0 is given for {sorted(self.e0)}, the species are {sorted(self.species)}: "
                              "give one energy per species")
-        tensors = {}
+        tensors, (energy,) = {}, self.properties
         terms = [term._metadata(_Tensors(tensors, str(index))) for index, term in enumerate(self.terms)]
+        entry = energy._asdict() | {"offsets": [[float(self.e0[s])] * energy.n_out for s in self.species], "terms": terms}
         meta = {"format": FORMAT, "units": {"energy": "eV", "length": "Angstrom"}, "species": list(self.species),
-                "e0": [float(self.e0[s]) for s in self.species], "terms": terms, "provenance": self.provenance}
+                "properties": [entry], "provenance": self.provenance}
         if self.external:
             check_potentials(self.external, self.species)
             meta["external"] = [potential.as_json() for potential in self.external]
         digest = _checksum(_canonical(meta), tensors)
         return save_tensors(tensors, metadata={"soapgap": _canonical(meta | {"checksum": digest})})
+
+    @property
+    def properties(self) -> tuple[Property, ...]:
+        """What the model gives for each centre: an energy, or several if its terms have several sets of weights."""
+        numbers = {term.n_out for term in self.terms} or {1}
+        if len(numbers) > 1:
+            raise InputError(f"the terms of the model have {', '.join(map(str, sorted(numbers)))} outputs: expected as many in "
+                             "each of them")
+        return (Property("energy", "eV", "0e", numbers.pop()),)
 
     def save(self, path) -> None:
         """Write the model file; it appears complete or not at all."""
@@ -90,13 +100,17 @@ class Model:
         evaluator = Evaluator(content)
         meta = json.loads(evaluator.metadata)
         tensors = load_tensors(content)
-        terms = [TERMS[t["kind"]]._from_file(t, tensors) for t in meta["terms"]]
+        entry, *others = meta["properties"]
+        if others:
+            raise ModelFileError(f"the model has the properties {', '.join(p.name for p in evaluator.properties)}: this class holds "
+                                 "an energy alone; `Evaluator` reads them all")
+        terms = [TERMS[t["kind"]]._from_file(t, tensors) for t in entry["terms"]]
         try:
             external = [potential_from_json(entry) for entry in meta.get("external", ())]
             check_potentials(external, meta["species"])
         except InputError as error:
             raise ModelFileError(f"an external potential is not understood: {error}") from None
-        e0 = dict(zip(meta["species"], meta["e0"]))
+        e0 = {symbol: offsets[0] for symbol, offsets in zip(meta["species"], entry["offsets"])}
         return cls(meta["species"], e0, terms, meta["provenance"], external), evaluator
 
     @classmethod

@@ -20,7 +20,7 @@ class NeighbourArrays:
     """A full neighbour list in compressed rows: every atom is a centre, every periodic image a neighbour of its own.
 
     The neighbours of a centre are in the order of their atoms, then of their cells. So the same pairs give the same bits,
-    whenever and wherever the list was made; some models need that order (`needs_order`).
+    whenever and wherever the list was made; some models need that order (`needs.order`).
 
     Attributes
     ----------

@@ -89,7 +89,7 @@ class Plans:
     def __init__(self, model, evaluator, n_ranks: int, skin: float, n_lists: int) -> None:
         self._cost, self._species, self._cutoff = CostModel(model), evaluator.species, evaluator.cutoff
         self._n_ranks, self._skin, self._n_lists = n_ranks, skin, n_lists
-        self._whole = evaluator.whole_structure  # frames must not be cut
+        self._whole = evaluator.needs.sums  # frames must not be cut
         self._alive: list[RankPlan] = []
         self._next = 1
         self._last: tuple[np.ndarray, np.ndarray] | None = None  # species and numbers of neighbours of the last batch

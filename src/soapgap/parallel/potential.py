@@ -298,7 +298,7 @@ class ParallelPotential:
     def _make(self, number: int, batch, positions: np.ndarray) -> None:
         start = time.process_time()
         self._shares[number] = RankShare(batch, self._channel.rank, positions, self.cutoff, self.skin,
-                                     self.evaluator.whole_structure)
+                                     self.evaluator.needs.sums)
         self._positions = positions
         self.n_built += 1
         self.seconds["lists"] += time.process_time() - start

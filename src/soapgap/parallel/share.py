@@ -106,7 +106,7 @@ class RankShare:
     cutoff, skin : float
         Angstrom. Lists reach to their sum.
     one_by_one : bool
-        Every frame in a call of its own (`whole_structure` terms).
+        Every frame in a call of its own (models that need sums over all atoms).
     """
 
     def __init__(self, batch: Batch, rank: int, positions: np.ndarray, cutoff: float, skin: float, one_by_one: bool) -> None:
@@ -148,7 +148,7 @@ class RankShare:
     def add(self, evaluator, totals: Totals) -> None:
         """Add what own centres contribute to energies, forces and virials of all frames."""
         for arrays, parts in self._calls:
-            shares = np.empty(len(arrays.neighbour_atom)) if evaluator.shares_energy else None
+            shares = np.empty(len(arrays.neighbour_atom)) if evaluator.needs.handed else None
             energies, gradients = evaluator.evaluate(arrays, shares=shares)
             centre = pair = 0
             for part in parts:

@@ -48,15 +48,11 @@ class SoapKernel(Kernel):
 
     def rows(self, evaluator, neighbours: NeighbourArrays, gradients: bool, strain: bool):
         """See `Kernel.rows`."""
-        return evaluator.kernel_rows(self.index, neighbours, gradients=gradients, strain=strain)
+        return evaluator.rows(self.index, neighbours, gradients=gradients, strain=strain)[:3]
 
     def local_rows(self, evaluator, neighbours: NeighbourArrays) -> np.ndarray:
         """See `Kernel.local_rows`; zero for atoms that are no centres of this kernel."""
-        rows = np.zeros((neighbours.n_atoms, self.n_sparse))
-        for centre in np.flatnonzero(neighbours.centre_species == evaluator.species.index(self.term.centre)):
-            alone = _one_centre(neighbours, centre)
-            rows[neighbours.centre_atom[centre]], _, _ = evaluator.kernel_rows(self.index, alone, gradients=False, strain=False)
-        return rows
+        return evaluator.rows(self.index, neighbours, gradients=False, strain=False, local=True)[3]
 
     def finished(self, weights: np.ndarray) -> list[SoapTerm]:
         """See `Kernel.finished`."""
@@ -95,12 +91,3 @@ class SoapKernel(Kernel):
         """Features of the environments that are kept for the kernel that has most of them."""
         kept = [max([0 if i.indices is None else len(i.indices), *(quota.kept for quota in i.quotas)]) for i in items]
         return max(item.kernel.point_bytes * n for item, n in zip(items, kept, strict=True))
-
-
-def _one_centre(neighbours: NeighbourArrays, centre: int) -> NeighbourArrays:
-    """The environment of one centre alone."""
-    here = slice(neighbours.offsets[centre], neighbours.offsets[centre + 1])
-    offsets = np.array([0, here.stop - here.start], dtype=np.int64)
-    return NeighbourArrays(neighbours.centre_atom[centre:centre + 1], neighbours.centre_species[centre:centre + 1], offsets,
-                           neighbours.neighbour_atom[here], neighbours.neighbour_species[here], neighbours.vectors[here],
-                           neighbours.n_atoms)

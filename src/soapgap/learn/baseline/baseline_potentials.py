@@ -105,7 +105,7 @@ def _terms_of_file(path: Path, label: str | None, species: Sequence[str]) -> lis
     terms = [term for term in model.terms if _acts_on(term, species, path.name)]
     if any(term.whole_structure for term in terms):
         raise InputError(f"{path.name} holds an averaged descriptor (average=T), which cannot be a baseline")
-    if Model(list(species), dict.fromkeys(species, 0.0), terms).evaluator().needs_order:
+    if Model(list(species), dict.fromkeys(species, 0.0), terms).evaluator().needs.order:
         raise InputError(f"{path.name} holds a distance_Nb term that depends on the order of the atoms, which cannot be a "
                          "baseline")
     return terms

@@ -47,14 +47,20 @@ class EmbeddingTerm(Term):
         """See `Term.costs`; a neighbour is seen twice, forward and back."""
         return {self.centre: Cost(neighbour=2.0 * PER_PAIR * len(self.densities))}
 
+    @property
+    def n_out(self) -> int:
+        """Number of outputs of a centre."""
+        return self.energy.values.shape[2]
+
     def _metadata(self, store):
         def table(name, values):
             return {"segments": [list(s) for s in values.segments], "tensors": store.part(name)({"radial": values.values})}
 
         return TERM_HEAD | {"kind": "embedding", "centre": self.centre, "neighbours": list(self.densities),
-                        "cutoff": float(self.cutoff), "energy": table("energy", self.energy),
-                        "densities": [table(f"density{n}", d) for n, d in enumerate(self.densities.values())],
-                        "origin": self.origin}
+                            "source": {"kind": "pair_table", "cutoff": float(self.cutoff)}, "kernel": None,
+                            "energy": table("energy", self.energy),
+                            "densities": [table(f"density{n}", d) for n, d in enumerate(self.densities.values())],
+                            "origin": self.origin}
 
     @classmethod
     def _from_file(cls, meta, tensors):
@@ -62,4 +68,4 @@ class EmbeddingTerm(Term):
             return RadialTable(part["segments"], tensors[part["tensors"]["radial"]])
 
         densities = dict(zip(meta["neighbours"], (table(part) for part in meta["densities"])))
-        return cls(meta["centre"], densities, table(meta["energy"]), meta["cutoff"], meta["origin"])
+        return cls(meta["centre"], densities, table(meta["energy"]), meta["source"]["cutoff"], meta["origin"])

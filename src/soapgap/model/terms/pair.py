@@ -69,13 +69,26 @@ class PairTerm(Term):
         """See `Term.costs`."""
         return dict.fromkeys(self.species, Cost(neighbour=PER_PAIR))
 
+    @property
+    def n_out(self) -> int:
+        """Number of outputs of a centre."""
+        return self.table.values.shape[2]
+
+    def _kernel(self):
+        """What rows of a design matrix need of a Gaussian process; None if it is none, or its parameters are not known."""
+        known = ("theta", "delta", "cutoff_function", "cutoff_transition_width")
+        if "sparse_points" not in self.sparse or any(key not in self.origin for key in known):
+            return None
+        return {"kind": "gaussian", "n_sparse": len(self.sparse["sparse_points"])} | {key: self.origin[key] for key in known}
+
     def _metadata(self, store):
-        return TERM_HEAD | {"kind": "pair", "species": list(self.species), "cutoff": float(self.cutoff),
-                        "origin": self.origin, "segments": [list(s) for s in self.table.segments],
-                        "tensors": store({"radial": self.table.values} | self.sparse)}
+        return TERM_HEAD | {"kind": "pair", "species": list(self.species), "kernel": self._kernel(), "origin": self.origin,
+                            "source": {"kind": "pair_table", "cutoff": float(self.cutoff),
+                                       "segments": [list(s) for s in self.table.segments]},
+                            "tensors": store({"radial": self.table.values} | self.sparse)}
 
     @classmethod
     def _from_file(cls, meta, tensors):
-        arrays = {role: tensors[name] for role, name in meta["tensors"].items()}
-        table = RadialTable(meta["segments"], arrays.pop("radial"))
-        return cls(tuple(meta["species"]), meta["cutoff"], table, meta["origin"], arrays)
+        arrays, source = {role: tensors[name] for role, name in meta["tensors"].items()}, meta["source"]
+        table = RadialTable(source["segments"], arrays.pop("radial"))
+        return cls(tuple(meta["species"]), source["cutoff"], table, meta["origin"], arrays)

@@ -241,39 +241,45 @@ class SoapTerm(Term):
             sha.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return sha.hexdigest()
 
+    @property
+    def n_out(self) -> int:
+        """Number of outputs of a centre."""
+        return len(self.weights)
+
     def _metadata(self, store):
-        meta = TERM_HEAD | {
-            "kind": "soap", "centre": self.centre, "neighbours": list(self.neighbours), "n_max": int(self.n_max),
-            "l_max": int(self.l_max), "n_sparse": len(self.sparse_points), "cutoff": float(self.cutoff),
-            "zeta": float(self.zeta), "delta": float(self.delta), "normalise": bool(self.normalise), "basis": self.basis,
-            "segments": [list(s) for s in self.table.segments],
-            "tensors": store({"radial": self.table.values, "centre_values": self.centre_values,
-                              "sparse_points": self.sparse_points, "weights": self.weights})}
-        if self.reduced is not None:
-            if self.reduced.report.get("of") != self.digest():
-                raise InputError(f"the soap term of {self.centre} was changed after its reduction was made: reduce it again "
-                                 "(soapgap.reduction.model.reduce_model) or set `reduced` to None")
-            meta |= {"kind_version": 2, "reduced": self.reduced._metadata(store.part("reduced"))}
-        if self.channels is not None:
-            c = self.channels
-            meta |= {"kind_version": 3, "channels": {
-                "of_neighbour": [int(k) for k in c.of_neighbour], "n": int(c.n), "kernel_offset": float(c.kernel_offset),
-                "l_factors": [float(f) for f in c.l_factors], "table_per_neighbour": self.table.values.ndim == 4}}
-            if c.average is not None:
-                meta["channels"]["average"] = int(c.average)
-            meta["tensors"] |= store({"pairs": np.zeros((0, 3)) if c.pairs is None else c.pairs})
-            meta.setdefault("reduced", None)
-        return meta
+        own = self.channels or Channels([], 0, [])
+        arrays = {"radial": self.table.values, "centre_values": self.centre_values, "sparse_points": self.sparse_points,
+                  "weights": self.weights}
+        if own.pairs is not None:
+            arrays["pairs"] = own.pairs
+        if self.reduced is not None and self.reduced.report.get("of") != self.digest():
+            raise InputError(f"the soap term of {self.centre} was changed after its reduction was made: reduce it again "
+                             "(soapgap.reduction.model.reduce_model) or set `reduced` to None")
+        return TERM_HEAD | {
+            "kind": "soap", "centre": self.centre, "neighbours": list(self.neighbours),
+            "source": {"kind": "pair_table", "cutoff": float(self.cutoff), "n_max": int(self.n_max), "l_max": int(self.l_max),
+                       "segments": [list(s) for s in self.table.segments], "basis": self.basis,
+                       "channels": None if self.channels is None else {
+                           "of_neighbour": [int(k) for k in own.of_neighbour], "n": int(own.n),
+                           "table_per_neighbour": self.table.values.ndim == 4}},
+            "features": {"kind": "power_spectrum", "normalise": bool(self.normalise),
+                         "l_factors": None if self.channels is None else [float(f) for f in own.l_factors],
+                         "average": None if own.average is None else int(own.average)},
+            "kernel": {"kind": "polynomial", "zeta": float(self.zeta), "delta": float(self.delta),
+                       "offset": float(own.kernel_offset), "n_sparse": len(self.sparse_points)},
+            "reduced": None if self.reduced is None else self.reduced._metadata(store.part("reduced")),
+            "tensors": store(arrays)}
 
     @classmethod
     def _from_file(cls, meta, tensors):
-        keys = ("centre", "neighbours", "n_max", "l_max", "cutoff", "zeta", "delta", "normalise", "basis")
+        source, features, kernel = meta["source"], meta["features"], meta["kernel"]
         arrays = {role: tensors[name] for role, name in meta["tensors"].items()}
-        table = RadialTable(meta["segments"], arrays.pop("radial"))
-        reduced = Reduction._from_file(meta["reduced"], tensors) if meta.get("reduced") else None
+        table, pairs = RadialTable(source["segments"], arrays.pop("radial")), arrays.pop("pairs", None)
+        reduced = Reduction._from_file(meta["reduced"], tensors) if meta["reduced"] else None
         channels = None
-        if "channels" in meta:
-            pairs, c = arrays.pop("pairs"), meta["channels"]
-            channels = Channels(c["of_neighbour"], c["n"], c["l_factors"], c["kernel_offset"], pairs if len(pairs) else None,
-                                c.get("average"))
-        return cls(table=table, reduced=reduced, channels=channels, **arrays, **{key: meta[key] for key in keys})
+        if source["channels"] is not None:
+            c = source["channels"]
+            channels = Channels(c["of_neighbour"], c["n"], features["l_factors"], kernel["offset"], pairs, features["average"])
+        return cls(meta["centre"], meta["neighbours"], table=table, reduced=reduced, channels=channels,
+                   **{key: source[key] for key in ("n_max", "l_max", "cutoff", "basis")}, normalise=features["normalise"],
+                   **{key: kernel[key] for key in ("zeta", "delta")}, **arrays)

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 
 __all__ = ["TERMS", "TERM_HEAD", "Cost", "Term", "register"]
 
-#: Version, outputs and source of the densities.
-TERM_HEAD = {"kind_version": 1, "n_out": 1, "irreps": "0e", "source": "pair_table"}
+#: Its version.
+TERM_HEAD = {"kind_version": 1}
 
 
 class Cost(NamedTuple):
@@ -40,6 +40,8 @@ class Term:
         It acts only between atoms of all its species at once; otherwise among whichever of them there are.
     cutoff : float
         Angstrom.
+    n_out : int
+        Number of outputs of a centre: sets of weights.
     n_sparse : int or None
         Number of sparse points, None if it has none.
     cancellation, rounding : float or None
@@ -52,6 +54,7 @@ class Term:
     kind: ClassVar[str]
     needs_all: ClassVar[bool] = False
     cutoff: float
+    n_out: int = 1
     n_sparse: int | None = None
     cancellation: float | None = None
     rounding: float | None = None

@@ -145,32 +145,41 @@ class TripletTerm(Term):
             sha.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return sha.hexdigest()
 
+    @property
+    def n_out(self) -> int:
+        """Number of outputs of a centre."""
+        return len(self.weights)
+
     def _metadata(self, store):
         grid = None
         if self.grid is not None:
             if self.grid.report.get("of") != self.digest():
                 raise InputError(f"the triplet term of {self.centre} was changed after its table was made: make it again "
                                  "(soapgap.reduction.model.reduce_model) or set `grid` to None")
+            coefficients = self.grid.coefficients
             grid = {"n_intervals": [int(n) for n in self.grid.n_intervals], "report": self.grid.report,
-                    "tensors": store.part("grid")({"coefficients": self.grid.coefficients})}
+                    "tensors": store.part("grid")({"coefficients": coefficients.reshape(-1, *coefficients.shape[-3:])})}
         return TERM_HEAD | {
-            "kind": "triplet", "centre": self.centre, "neighbours": list(self.neighbours), "geometry": self.geometry,
-            "kernel": self.kernel, "cutoff": float(self.cutoff),
-            "cutoff_transition_width": float(self.cutoff_transition_width), "delta": float(self.delta), "f0": float(self.f0),
-            "zeta": float(self.zeta), "theta": [float(t) for t in self.theta],
-            "permutations": np.asarray(self.permutations, dtype=int).tolist(), "count": float(self.count),
-            "third_cutoff": float(self.third_cutoff), "shared": bool(self.shared), "n_sparse": len(self.sparse_points),
+            "kind": "triplet", "centre": self.centre, "neighbours": list(self.neighbours),
+            "source": {"kind": "triplets", "geometry": self.geometry, "cutoff": float(self.cutoff),
+                       "cutoff_transition_width": float(self.cutoff_transition_width), "count": float(self.count),
+                       "third_cutoff": float(self.third_cutoff), "shared": bool(self.shared)},
+            "kernel": {"kind": self.kernel, "delta": float(self.delta), "f0": float(self.f0), "zeta": float(self.zeta),
+                       "theta": [float(t) for t in self.theta],
+                       "permutations": np.asarray(self.permutations, dtype=int).tolist(), "n_sparse": len(self.sparse_points)},
             "origin": self.origin, "grid": grid,
             "tensors": store({"sparse_points": self.sparse_points, "weights": self.weights} | self.sparse)}
 
     @classmethod
     def _from_file(cls, meta, tensors):
-        keys = ("centre", "geometry", "kernel", "cutoff", "cutoff_transition_width", "delta", "f0", "zeta", "count",
-                "third_cutoff", "shared", "origin")
+        source, kernel, grid = meta["source"], meta["kernel"], meta["grid"]
         arrays = {role: tensors[name] for role, name in meta["tensors"].items()}
-        points, weights, grid = arrays.pop("sparse_points"), arrays.pop("weights"), meta["grid"]
+        points, weights = arrays.pop("sparse_points"), arrays.pop("weights")
         if grid is not None:
-            grid = TripletGrid(grid["n_intervals"], tensors[grid["tensors"]["coefficients"]], grid["report"])
-        return cls(neighbours=tuple(meta["neighbours"]), theta=np.array(meta["theta"]), grid=grid,
-                   permutations=np.array(meta["permutations"], dtype=int), sparse_points=points, weights=weights,
-                   sparse=arrays, **{key: meta[key] for key in keys})
+            coefficients = tensors[grid["tensors"]["coefficients"]]
+            grid = TripletGrid(grid["n_intervals"], coefficients[0] if len(coefficients) == 1 else coefficients, grid["report"])
+        return cls(meta["centre"], tuple(meta["neighbours"]), kernel=kernel["kind"], theta=np.array(kernel["theta"]),
+                   permutations=np.array(kernel["permutations"], dtype=int), sparse_points=points, weights=weights,
+                   origin=meta["origin"], sparse=arrays, grid=grid, **{key: kernel[key] for key in ("delta", "f0", "zeta")},
+                   **{key: source[key] for key in ("geometry", "cutoff", "cutoff_transition_width", "count", "third_cutoff",
+                                                   "shared")})

@@ -1,4 +1,4 @@
-"""Made tests/golden/format_1.safetensors, once. It is not made again: later versions of soapgap must read it as it is."""
+"""Made tests/golden/format_2.safetensors, once. It is not made again: later versions of soapgap must read it as it is."""
 
 import json
 import sys
@@ -13,10 +13,10 @@ HERE = Path(__file__).resolve().parent
 
 if __name__ == "__main__":
     model = make_two_species_model(n_max=3, l_max=2, n_sparse=5)
-    model.save(HERE / "format_1.safetensors")
+    model.save(HERE / "format_2.safetensors")
     atoms = random_structure(21)
     result = Potential(model).compute(atoms)
     content = {"symbols": atoms.get_chemical_symbols(), "positions": atoms.positions.tolist(), "cell": atoms.cell.tolist(),
                "checksum": model.checksum, "energy": result.energy, "forces": result.forces.tolist(),
                "virial": result.virial.tolist()}
-    (HERE / "format_1.json").write_text(json.dumps(content, indent=0) + "\n")
+    (HERE / "format_2.json").write_text(json.dumps(content, indent=0) + "\n")

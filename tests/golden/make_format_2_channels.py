@@ -1,4 +1,4 @@
-"""Made tests/golden/format_1_channels.safetensors, once. It is not made again: later versions must read it as it is."""
+"""Made tests/golden/format_2_channels.safetensors, once. It is not made again: later versions must read it as it is."""
 
 import json
 import sys
@@ -18,10 +18,10 @@ if __name__ == "__main__":
     model = make_channels_model()
     # the term with listed products has a reduced form beside it
     model = replace(model, terms=[reduce_term(term, 1e-10) if n == 1 else term for n, term in enumerate(model.terms)])
-    model.save(HERE / "format_1_channels.safetensors")
+    model.save(HERE / "format_2_channels.safetensors")
     atoms = random_structure(21)
     result = Potential(model).compute(atoms)
     content = {"symbols": atoms.get_chemical_symbols(), "positions": atoms.positions.tolist(), "cell": atoms.cell.tolist(),
                "checksum": model.checksum, "energy": result.energy, "energies": result.energies.tolist(),
                "forces": result.forces.tolist(), "virial": result.virial.tolist()}
-    (HERE / "format_1_channels.json").write_text(json.dumps(content, indent=0) + "\n")
+    (HERE / "format_2_channels.json").write_text(json.dumps(content, indent=0) + "\n")
