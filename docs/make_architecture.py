@@ -10,7 +10,7 @@ BEGIN, END = "<!-- made by docs/make_architecture.py -->", "<!-- end of what doc
 
 
 def read_floors(name: str) -> list[dict[str, str]]:
-    """The floors of a part (`package`), the highest first: what each folder or module is for, by its name."""
+    """The floors of a part (`package` or `evaluator`), the highest first: what each folder or module is for, by its name."""
     return tomllib.loads(FLOORS.read_text(encoding="utf-8"))[name]
 
 
@@ -35,11 +35,12 @@ def diagram(floors: list[dict[str, str]]) -> str:
 
 
 def block() -> str:
-    """Everything between the two marks of the page: the diagram, and a table of what each folder is for."""
-    floors = read_floors("package")
-    table = [f"| `{name}` | {what} |" for floor in floors for name, what in floor.items()]
-    return "\n".join([BEGIN, "", diagram(floors), "", "| folder or module of `src/soapgap` | what it is for |",
-                      "|---|---|", *table, "", END])
+    """Everything between the two marks of the page: the diagram, and tables of what each folder is for."""
+    parts = {part: [f"| `{name}` | {what} |" for floor in read_floors(part) for name, what in floor.items()]
+             for part in ("package", "evaluator")}
+    return "\n".join([BEGIN, "", diagram(read_floors("package")), "", "| folder or module of `src/soapgap` | what it is for |",
+                      "|---|---|", *parts["package"], "", "| folder or file of `cython/evaluator` | what it is for |",
+                      "|---|---|", *parts["evaluator"], "", END])
 
 
 def with_block(page: str) -> str:
