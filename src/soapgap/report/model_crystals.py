@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
+from ase.geometry.dimensionality.rank_determination import RDA
 
 from soapgap.data.structure import Structure
 from soapgap.errors import InputError
@@ -69,31 +70,19 @@ def reduced_formula(atoms: Atoms) -> str:
 def bonded_dimensions(atoms: Atoms) -> int:
     """In how many dimensions the network of bonds goes on: 0 for molecules, 2 for a slab, 3 for a crystal or a liquid metal.
 
-    Walks along the bonds from each atom, adding up cell vectors; the steps by which an atom is met again span the answer.
-    Bonds are distances below 1.3 times the sum of the covalent radii, or, if there is none, below 1.2 times the shortest.
+    By ASE's rank determination (P. M. Larsen et al., Phys. Rev. Mater. 3, 034003 (2019)). Bonds are distances below 1.3 times
+    the sum of the covalent radii, or, if there is none, below 1.2 times the shortest.
     """
     i, j, vectors = _bonds(atoms)
-    starts = np.searchsorted(i, np.arange(len(atoms) + 1))
-    place = np.full((len(atoms), 3), np.nan)  # where the walk met the atom first
-    best = 0
-    for seed in range(len(atoms)):
-        if np.isnan(place[seed, 0]):
-            place[seed], queue, loops = atoms.positions[seed], [seed], []
-            while queue:
-                atom = queue.pop()
-                for k in range(starts[atom], starts[atom + 1]):
-                    there = place[atom] + vectors[k]
-                    if np.isnan(place[j[k], 0]):
-                        place[j[k]] = there
-                        queue.append(int(j[k]))
-                    elif len(loops) < 3 and np.linalg.matrix_rank([*loops, there - place[j[k]]], tol=1e-3) > len(loops):
-                        loops.append(there - place[j[k]])
-            best = max(best, len(loops))
-    return best
+    cells = np.rint((atoms.positions[i] + vectors - atoms.positions[j]) @ atoms.cell.reciprocal().T).astype(int)
+    network = RDA(len(atoms))
+    for first, second, cell in zip(i.tolist(), j.tolist(), map(tuple, cells.tolist()), strict=True):
+        network.insert_bond(first, second, cell)
+    return int(np.flatnonzero(network.check())[-1])
 
 
 def _bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First atom (ascending), second atom and vector (A) of every bond, in both directions."""
+    """First atom, second atom and vector (A) of every bond, in both directions."""
     radii = covalent_radii[atoms.numbers]
     species = sorted(set(atoms.get_chemical_symbols()))
     pairs = neighbour_arrays(atoms, max(2.0 * BOND * radii.max(), LONGEST_CONTACT), species)

@@ -158,21 +158,19 @@ def dimers_section(numbers: Numbers, source: ReportInput) -> Section:
 
 def volume_section(numbers: Numbers, source: ReportInput) -> Section:
     """E(V) of crystals."""
-    check = numbers.content["checks"]["energy_volume"]
-    section = _section("volume")
-    section.remarks = _sentence(check["remark"])
-    if check["results"]:
-        section.figures, section.tables = plots.energy_volume(check["results"]), [tables.volume_table(numbers)]
-    return section
+    return _crystals("volume", "energy_volume", plots.energy_volume, tables.volume_table, numbers)
 
 
 def phonons_section(numbers: Numbers, source: ReportInput) -> Section:
     """Phonons of crystals."""
-    check = numbers.content["checks"]["phonons"]
-    section = _section("phonons")
+    return _crystals("phonons", "phonons", plots.phonons, tables.phonon_table, numbers)
+
+
+def _crystals(key: str, name: str, draw: Callable, tabulate: Callable, numbers: Numbers) -> Section:
+    section, check = _section(key), numbers.content["checks"][name]
     section.remarks = _sentence(check["remark"])
     if check["results"]:
-        section.figures, section.tables = plots.phonons(check["results"]), [tables.phonon_table(numbers)]
+        section.figures, section.tables = draw(check["results"]), [tabulate(numbers)]
     return section
 
 
