@@ -6,6 +6,7 @@ from soapgap.errors import InputError
 from soapgap.model import Model
 from soapgap.quip import read_quip, write_quip
 from soapgap.reduction.model import describe_reductions, reduce_model
+from soapgap.say import Reporter
 
 __all__ = ["convert"]
 
@@ -33,7 +34,7 @@ def convert(source, output, species=None, label=None, exact: bool = False) -> Mo
     InputError
         If the names do not say a direction, or something cannot be read or expressed.
     """
-    source, output = Path(source), Path(output)
+    source, output, say = Path(source), Path(output), Reporter()
     from_quip, to_quip = (path.suffix.lower() == ".xml" for path in (source, output))
     if from_quip == to_quip:
         raise InputError(f"convert: got {source} and {output}, expected one file of QUIP (.xml) and one model file "
@@ -43,14 +44,14 @@ def convert(source, output, species=None, label=None, exact: bool = False) -> Mo
             raise InputError("convert: species, label and exact are for reading a potential of QUIP, not for writing one")
         model = Model.load(source)
         write_quip(model, output)
-        print(f"{output}: {len(model.terms)} terms, elements {', '.join(model.species)}; files of sparse points beside it")
+        say.line(f"{output}: {len(model.terms)} terms, elements {', '.join(model.species)}; files of sparse points beside it")
         return model
     model = read_quip(source, species, label)
     for note in model.provenance["quip"].get("notes", ()):
-        print(f"note: {note}")
+        say.line(f"note: {note}")
     model = model if exact else reduce_model(model)
     model.save(output)
-    print(f"{output}: {len(model.terms)} terms, elements {', '.join(model.species)}")
+    say.line(f"{output}: {len(model.terms)} terms, elements {', '.join(model.species)}")
     for line in describe_reductions(model):
-        print(line)
+        say.line(line)
     return model
