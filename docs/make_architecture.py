@@ -14,31 +14,27 @@ def read_floors(name: str) -> list[dict[str, str]]:
     return tomllib.loads(FLOORS.read_text(encoding="utf-8"))[name]
 
 
-def diagram(floors: list[dict[str, str]]) -> str:
-    """A mermaid diagram: one box for each floor, an arrow to the one below it, and the C++ under the Cython module.
+def chain(name: str, floors: list[dict[str, str]]) -> list[str]:
+    """Lines of a mermaid diagram: one box for each floor, and an arrow to the one below it."""
+    boxes = [f'    {name}{number}["{" · ".join(floor)}"]' for number, floor in enumerate(floors)]
+    return boxes + [f"    {name}{number} --> {name}{number + 1}" for number in range(len(floors) - 1)]
 
-    Parameters
-    ----------
-    floors : list of dict of str to str
-        The highest first.
 
-    Returns
-    -------
-    str
-    """
-    lines = ["```mermaid", "flowchart TD"]
-    lines += [f'  floor{number}["{" · ".join(floor)}"]' for number, floor in enumerate(floors)]
-    lines += ['  evaluator["cython/evaluator (C++17)"]', '  plugin["lammps_plugin (C++), in LAMMPS"]']
-    lines += [f"  floor{number} --> floor{number + 1}" for number in range(len(floors) - 1)]
-    above = next(number for number, floor in enumerate(floors) if "_evaluator" in floor)
-    return "\n".join([*lines, f"  floor{above} --> evaluator", "  plugin --> evaluator", "```"])
+def diagram() -> str:
+    """The package above the evaluator, joined where the Cython module is."""
+    package, evaluator = read_floors("package"), read_floors("evaluator")
+    above = next(number for number, floor in enumerate(package) if "_evaluator" in floor)
+    below = next(number for number, floor in enumerate(evaluator) if "evaluate" in floor)
+    return "\n".join(["```mermaid", "flowchart TD", '  subgraph python["src/soapgap"]', *chain("p", package), "  end",
+                      '  subgraph cpp["cython/evaluator (C++17)"]', *chain("e", evaluator), "  end",
+                      '  plugin["lammps_plugin (C++), in LAMMPS"]', f"  p{above} --> e{below}", f"  plugin --> e{below}", "```"])
 
 
 def block() -> str:
     """Everything between the two marks of the page: the diagram, and tables of what each folder is for."""
     parts = {part: [f"| `{name}` | {what} |" for floor in read_floors(part) for name, what in floor.items()]
              for part in ("package", "evaluator")}
-    return "\n".join([BEGIN, "", diagram(read_floors("package")), "", "| folder or module of `src/soapgap` | what it is for |",
+    return "\n".join([BEGIN, "", diagram(), "", "| folder or module of `src/soapgap` | what it is for |",
                       "|---|---|", *parts["package"], "", "| folder or file of `cython/evaluator` | what it is for |",
                       "|---|---|", *parts["evaluator"], "", END])
 

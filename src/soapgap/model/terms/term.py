@@ -19,9 +19,12 @@ class Cost(NamedTuple):
 
     Attributes
     ----------
-    centre : of the centre itself
-    neighbour : of one neighbour, summed over the species that are seen
-    triplet : of two neighbours, summed over the ordered pairs of species that are seen
+    centre : float
+        Of the centre itself.
+    neighbour : float
+        Of one neighbour, summed over the species that are seen.
+    triplet : float
+        Of two neighbours, summed over the ordered pairs of species that are seen.
     """
 
     centre: float = 0.0
