@@ -27,7 +27,8 @@ def diagram() -> str:
     below = next(number for number, floor in enumerate(evaluator) if "evaluate" in floor)
     return "\n".join(["```mermaid", "flowchart TD", '  subgraph python["src/soapgap"]', *chain("p", package), "  end",
                       '  subgraph cpp["cython/evaluator (C++17)"]', *chain("e", evaluator), "  end",
-                      '  plugin["lammps_plugin (C++), in LAMMPS"]', f"  p{above} --> e{below}", f"  plugin --> e{below}", "```"])
+                      '  plugin["lammps_plugin (C++), in LAMMPS"]', f"  p{above} --> e{below}", f"  plugin --> e{below}",
+                      "```"])
 
 
 def block() -> str:

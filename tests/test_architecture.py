@@ -164,18 +164,20 @@ EVALUATOR_FLOORS = [set(floor) for floor in reversed(tomllib.loads((ROOT / "docs
 FLOOR_OF_PART = {part: floor for floor, parts in enumerate(EVALUATOR_FLOORS) for part in parts}
 
 
-def part_of(place: str) -> str:
+def part_of_evaluator(place: str) -> str:
+    """The entry of EVALUATOR_FLOORS that a file belongs to."""
     return place.split("/")[0].split(".")[0]
 
 
 @pytest.mark.parametrize("path", EVALUATOR_FILES, ids=lambda p: str(p.relative_to(EVALUATOR)))
 def test_includes_of_the_evaluator_point_down(path):
     """Stages of a soap term (density, features, kernel) stand on one floor: they do not know one another."""
-    part = part_of(str(path.relative_to(EVALUATOR)))
+    part = part_of_evaluator(str(path.relative_to(EVALUATOR)))
     assert part in FLOOR_OF_PART, f"{part} is new: give it a floor in docs/floors.toml"
     for header in includes(path):
-        if (EVALUATOR / header).exists() and part_of(header) != part:
-            assert FLOOR_OF_PART[part_of(header)] < FLOOR_OF_PART[part], f"{path.relative_to(ROOT)} includes {header}, which is not below it"
+        other = part_of_evaluator(header)
+        if (EVALUATOR / header).exists() and other != part:
+            assert FLOOR_OF_PART[other] < FLOOR_OF_PART[part], f"{path.name} includes {header}, which is not below it"
 
 
 def test_headers_of_the_evaluator_include_each_other_in_no_circle():

@@ -102,8 +102,9 @@ class Model:
         tensors = load_tensors(content)
         entry, *others = meta["properties"]
         if others:
-            raise ModelFileError(f"the model has the properties {', '.join(p.name for p in evaluator.properties)}: this class holds "
-                                 "an energy alone; `Evaluator` reads them all")
+            names = ", ".join(p.name for p in evaluator.properties)
+            raise ModelFileError(f"the model has the properties {names}: this class holds an energy alone; "
+                                 "`Evaluator` reads them all")
         terms = [TERMS[t["kind"]]._from_file(t, tensors) for t in entry["terms"]]
         try:
             external = [potential_from_json(entry) for entry in meta.get("external", ())]
