@@ -50,7 +50,7 @@ class Worker:
 
     def __init__(self, program: str, **spec):
         self.name = program
-        self.errors = tempfile.TemporaryFile("w+")  # not a pipe: a talkative program would fill it and wait for ever
+        self.errors = tempfile.TemporaryFile("w+")  # not a pipe: a talkative program would fill it and wait without end
         self.process = subprocess.Popen([sys.executable, str(WORKERS), "serve"], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=self.errors, text=True, env=one_core_environment())
         self._send({"program": program} | spec)

@@ -95,7 +95,7 @@ def _fitted(settings: dict, data: Path, folder: Path, screen) -> Path:
     """The model of these settings, from the output folder or fitted now, reduced by the soapgap that is measured.
 
     The key is the settings and the content of the data, not the place of the data. The fit is kept as it is
-    (`unreduced` finds it); its reduction is made anew in every run, so that it is that of the present code.
+    (`unreduced` finds it); its reduction is made again in every run, so that it is that of the present code.
     """
     settings = settings | {"exact": True}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode() + data.read_bytes()).hexdigest()[:16]

@@ -44,7 +44,7 @@ class Dgemm:
 
 
 class Soapgap:
-    """Energy, forces and virial of a structure, its neighbour list made anew: all of `Potential.compute`."""
+    """Energy, forces and virial of a structure, its neighbour list made again: all of `Potential.compute`."""
 
     def __init__(self, spec):
         from soapgap.potential import Potential

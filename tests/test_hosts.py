@@ -1,4 +1,4 @@
-"""One structure through every door: Cython, ASE, LAMMPS on one and two ranks, and the i-PI driver's socket.
+"""One structure through every interface: Cython, ASE, LAMMPS on one and two ranks, and the i-PI driver's socket.
 
 Run with `pytest -s tests/test_hosts.py` to see the table. Agreement is max(1e-10 of the largest value of the same quantity,
 4 eps zeta S), S = sum |alpha| delta^2 (weights cancel).

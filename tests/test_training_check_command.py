@@ -33,7 +33,7 @@ def command(*arguments):
 
 
 def test_the_program(tmp_path):
-    """Through the door that users take: registered, statuses 0 and 2, no colours in a pipe."""
+    """The way users take: registered, statuses 0 and 2, no colours in a pipe."""
     program = [sys.executable, "-m", "soapgap", "check"]
     clean = run_program([*program, DEMO / "si_test.xyz"])
     assert (clean.status, clean.stderr) == (0, "")

@@ -174,7 +174,7 @@ def test_phonons_that_would_take_too_long_are_not_begun(model):
 
 
 def test_energy_without_a_minimum_is_warned_of():
-    """A repulsive model: E(V) falls for ever."""
+    """A repulsive model: E(V) falls without end."""
     table = radial_table(lambda r, a, b: np.stack([(5 - r) ** 4, -4 * (5 - r) ** 3, 12 * (5 - r) ** 2])[:, :, None], [0.5, 5.0])
     repulsive = Model(["Cu"], {"Cu": 0.0}, [PairTerm(("Cu", "Cu"), 5.0, table, {"kind": "distance_2b"})])
     checks = check_model(repulsive, frames(repulsive, bulk("Cu", "fcc", a=3.6)), {("Cu", "Cu"): 2.55})

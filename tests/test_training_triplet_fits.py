@@ -190,6 +190,6 @@ def test_an_interrupted_fit_goes_on(data, tmp_path, monkeypatch):
     assert not state.complete
     assert state.n_done == 18
     with monkeypatch.context() as patch:
-        patch.setattr(TripletKernel, "choose", None)  # would fail if they were chosen anew
+        patch.setattr(TripletKernel, "choose", None)  # would fail if they were chosen again
         fit(config, quiet=True, threads=1)
     assert (tmp_path / "model.safetensors").read_bytes() == whole

@@ -89,14 +89,14 @@ def interrupted(options) -> bool:
             time.sleep(wait)
             if child.poll() is not None:
                 child.communicate()
-                print(f"ended before it was killed, after {kills} kills: begun anew")
+                print(f"ended before it was killed, after {kills} kills: started again")
                 Path(place, "killed.safetensors").unlink()
                 state.unlink()
                 continue
             child.send_signal(signal.SIGKILL)
-            said = [line for line in child.communicate()[0].splitlines() if "going on from there" in line]
+            said = [line for line in child.communicate()[0].splitlines() if "continuing from there" in line]
             kills += 1
-            print(f"killed after {wait:5.1f} s; it had begun {said[0].split(' after ')[1].split(':')[0] if said else 'anew'}")
+            print(f"killed after {wait:5.1f} s; it had started {said[0].split(' after ')[1].split(':')[0] if said else 'again'}")
         subprocess.run(command(contents["killed"], {"threads": 1, "quiet": True}), env=ENVIRONMENT, check=True)
         subprocess.run(command(contents["ranks"], {"threads": 1, "quiet": True}, 2), env=ENVIRONMENT, check=True)
         return _same_predictions(options.folder, Path(place), ("killed", "ranks"))

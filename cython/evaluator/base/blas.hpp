@@ -1,4 +1,4 @@
-// The only door to BLAS. SPDX-License-Identifier: BSD-3-Clause
+// The only way to BLAS. SPDX-License-Identifier: BSD-3-Clause
 //
 // Symbol prefix and integer width are build options (SOAPGAP_BLAS_PREFIX, SOAPGAP_BLAS_ILP64), so that the
 // scipy-openblas wheel (prefix `scipy_`) and a cluster's own BLAS (no prefix) are used alike.

@@ -7,7 +7,7 @@
 namespace soapgap {
 
 // Threads that an OpenMP region may have: n_threads, or 1 in a process that was forked after such a region. It has lost the
-// team that the runtime thinks it has, and would wait for it for ever.
+// team that the runtime thinks it has, and would wait for it without end.
 int team_size(int n_threads);
 
 // The number of the calling thread within its region.
