@@ -6,7 +6,8 @@ import ase
 import numpy as np
 import pytest
 import reference as ref
-from evaluator_tools import energy, equivalents, moved, run, structures
+from derivatives import VOIGT, assert_derivatives, assert_row_derivatives, assert_same, assert_slopes
+from evaluator_tools import energy, equivalents, run, structures
 from few_body_models import BREAKS, E0, make_channels_model
 from models import CUTOFF, SPECIES, random_structure
 
@@ -18,8 +19,6 @@ from soapgap.reduction.soap import reduce_term
 
 KINDS = ("tiny", "slab", "molecule")
 TERMS = range(5)
-#: Rows of the strain block, and the element of the strain that each belongs to.
-VOIGT = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
 
 
 def alone(index, n_sparse=8):
@@ -34,19 +33,6 @@ def with_reductions(model):
 
 def frames(seed):
     return structures(SPECIES, seed, BREAKS)
-
-
-def assert_same(got, expected, bound=1e-12):
-    for one, two in zip(got, expected, strict=True):
-        assert np.abs(two).max() > 1e-3
-        np.testing.assert_allclose(one, two, rtol=0, atol=bound * max(1.0, np.abs(two).max()))
-
-
-def assert_best(errors, scale, relative):
-    """The best step of a sweep is within the bound; everything is finite and there was something to compare."""
-    assert np.isfinite([*errors, scale]).all()
-    assert scale > 1e-4
-    assert min(errors) < relative * scale, (errors, scale)
 
 
 # ---- the reference: formulas of soapgap.model.terms.soap's docstrings ----------------------------------------------------
@@ -163,21 +149,7 @@ def test_plain_channels_are_a_plain_term():
 @pytest.mark.parametrize("index", TERMS)
 def test_forces_and_virial_against_differences(index, kind, reduced):
     model, atoms = alone(index), frames(seed=5)[kind]
-    evaluator = (with_reductions(model) if reduced else model).evaluator()
-    _, forces, virial = run(evaluator, atoms)
-
-    def fast(positions, cell=None):
-        return energy(evaluator, moved(atoms, positions, cell))
-
-    errors = [np.abs(ref.forces(fast, atoms.positions, step) - forces).max() for step in (2e-3, 1e-3, 5e-4)]
-    assert_best(errors, np.abs(forces).max(), 2e-10)
-    assert np.abs(forces.sum(axis=0)).max() < 1e-12 * max(1, np.abs(forces).max())
-    np.testing.assert_allclose(virial, virial.T, rtol=0, atol=1e-12 * max(1, np.abs(virial).max()))
-    if atoms.pbc.any():
-        errors = [np.abs(ref.virial(fast, atoms.positions, atoms.cell.array, step) - virial).max() for step in (4e-4, 2e-4)]
-        assert_best(errors, np.abs(virial).max(), 2e-10)
-    else:  # W = sum r_i F_i
-        np.testing.assert_allclose(virial, atoms.positions.T @ forces, rtol=0, atol=1e-12 * max(1, np.abs(virial).max()))
+    assert_derivatives((with_reductions(model) if reduced else model).evaluator(), atoms)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,25 +157,11 @@ def test_forces_and_virial_against_differences(index, kind, reduced):
 def test_rows_against_differences(index, kind):
     model, atoms = alone(index), frames(seed=6)[kind]
     evaluator = model.evaluator()
-    _, gradient_rows, strain_rows, _ = evaluator.rows(0, neighbour_arrays(atoms, CUTOFF, SPECIES))
-
-    def energy_row(positions, cell=None):
-        nb = neighbour_arrays(moved(atoms, positions, cell), CUTOFF, SPECIES)
-        return evaluator.rows(0, nb, gradients=False, strain=False)[0]
-
-    errors = [np.abs(ref.difference(energy_row, atoms.positions, step).reshape(-1, 8) - gradient_rows).max()
-              for step in (2e-3, 1e-3, 5e-4)]
-    assert_best(errors, np.abs(gradient_rows).max(), 2e-10)
+    gradient_rows, strain_rows = assert_row_derivatives(evaluator, 0, atoms)
     _, forces, virial = run(evaluator, atoms)
     weights = model.terms[0].weights[0]
     np.testing.assert_allclose(-(gradient_rows @ weights).reshape(-1, 3), forces, rtol=0, atol=1e-12)
     np.testing.assert_allclose(-strain_rows @ weights, [virial[a, b] for a, b in VOIGT], rtol=0, atol=1e-12)
-    if atoms.pbc.any():
-        errors = []
-        for step in (4e-4, 2e-4):
-            difference = -ref.virial(energy_row, atoms.positions, atoms.cell.array, step)
-            errors.append(np.abs([difference[a, b] - row for (a, b), row in zip(VOIGT, strain_rows)]).max())
-        assert_best(errors, np.abs(strain_rows).max(), 2e-10)
 
 
 def test_dimer_scan_across_the_cutoff():
@@ -214,12 +172,7 @@ def test_dimer_scan_across_the_cutoff():
         return energies.sum(), forces[1] @ direction
 
     grid = [r for r in np.linspace(0.8, 4.2, 60) if np.abs(r - np.array([3.0, 4.0])).min() > 5e-3]
-    along, errors = np.array([at(r)[1] for r in grid]), []
-    for step in (2e-3, 1e-3, 5e-4):
-        slopes = [(8 * (at(r + step)[0] - at(r - step)[0]) - (at(r + 2 * step)[0] - at(r - 2 * step)[0])) / (12 * step)
-                  for r in grid]
-        errors.append(np.abs(along + slopes).max())
-    assert_best(errors, np.abs(along).max(), 2e-10)
+    assert_slopes(at, grid, 2e-10)
     for place in (3.0, 4.0):
         np.testing.assert_allclose(at(place - 1e-9), at(place + 1e-9), rtol=0, atol=1e-7)
     assert at(4.0) == at(50.0)

@@ -4,6 +4,7 @@ import ase
 import numpy as np
 import pytest
 import reference as ref
+from derivatives import STEPS, STRAINS, assert_best, assert_derivatives, assert_slopes
 from evaluator_tools import (
     breaks,
     energy,
@@ -39,14 +40,6 @@ def two_species(**kw):
     terms = [soap_term("O", ["O", "Ti"], **kw), soap_term("Ti", ["Ti", "O"], **{**kw, "seed": 1}),
              pair_term(("O", "Ti")), pair_term(("Ti", "Ti"), cutoff=3.1, depth=0.2), pair_term(("O", "O"), depth=-0.1)]
     return model(*terms, e0={"O": -1.25, "Ti": 2.5}), terms, ["O", "Ti"]
-
-
-def assert_best(errors, scale, relative):
-    """The best step of a sweep is within the bound; everything is finite and there was something to compare."""
-    assert np.isfinite(errors).all()
-    assert np.isfinite(scale)
-    assert scale > 1e-4
-    assert min(errors) < relative * scale, (errors, scale)
 
 
 # ---- against the reference ----------------------------------------------------------------------------------------
@@ -130,23 +123,8 @@ FORCE_CASES = [(make, kind, kw) for make in (one_species, two_species) for kind 
 @pytest.mark.parametrize(("make", "kind", "kw"), FORCE_CASES)
 def test_forces_and_virial_against_differences(make, kind, kw):
     potential, terms, species = make(**kw)
-    evaluator = potential.evaluator()
     atoms = structures(species, seed=2, breaks=breaks(*terms))[kind]
-    _, forces, virial = run(evaluator, atoms)
-
-    def fast(positions, cell=None):
-        return energy(evaluator, moved(atoms, positions, cell))
-
-    errors = [np.abs(ref.forces(fast, atoms.positions, step) - forces).max() for step in (2e-3, 1e-3, 5e-4, 2e-4)]
-    assert_best(errors, np.abs(forces).max(), 2e-10)
-    assert np.abs(forces.sum(axis=0)).max() < 1e-12 * max(1, np.abs(forces).max())
-    np.testing.assert_allclose(virial, virial.T, rtol=0, atol=1e-12 * np.abs(virial).max())
-    if not atoms.pbc.any():  # W = sum r_i F_i where nothing is periodic
-        np.testing.assert_allclose(virial, atoms.positions.T @ forces, rtol=0, atol=1e-12 * np.abs(virial).max())
-    cell = atoms.cell.array if atoms.pbc.any() else np.eye(3)
-    if atoms.pbc.any():
-        errors = [np.abs(ref.virial(fast, atoms.positions, cell, step) - virial).max() for step in (4e-4, 2e-4, 1e-4)]
-        assert_best(errors, np.abs(virial).max(), 2e-10)
+    assert_derivatives(potential.evaluator(), atoms, steps=(*STEPS, 2e-4), strains=(*STRAINS, 1e-4), least=0.0)
 
 
 def test_forces_of_a_large_term_against_differences():
@@ -173,13 +151,7 @@ def test_dimer_scan_across_the_cutoffs(zeta):
 
     grid = np.linspace(0.85, max(places) + 0.3, 90)
     grid = grid[np.min(np.abs(grid[:, None] - places), axis=1) > 4.1e-3]
-    along = np.array([at(r)[1] for r in grid])
-    errors = []
-    for step in (2e-3, 1e-3, 5e-4):
-        difference = [(8 * (at(r + step)[0] - at(r - step)[0]) - (at(r + 2 * step)[0] - at(r - 2 * step)[0]))
-                      / (12 * step) for r in grid]
-        errors.append(np.abs(along + difference).max())
-    assert_best(errors, np.abs(along).max(), 2e-10)
+    along = assert_slopes(at, grid, 2e-10)
     assert max(at(r)[2] for r in grid) < 1e-13 * np.abs(along).max()
     for place in places:
         below, above = at(np.nextafter(place, 0) - 1e-9), at(place + 1e-9)

@@ -6,14 +6,13 @@ import ase.build
 import numpy as np
 import pytest
 import reference as ref
-from evaluator_tools import breaks, model, moved, run, soap_term, structures
+from derivatives import STRAINS, VOIGT, assert_row_derivatives
+from evaluator_tools import breaks, model, run, soap_term, structures
 
 from soapgap.errors import InputError
 from soapgap.neighbours.arrays import neighbour_arrays
 
 KINDS = ("tiny", "slab", "molecule")
-#: Rows of the strain block, and the element of the strain that each belongs to.
-VOIGT = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
 
 
 def two_terms(**kw):
@@ -71,23 +70,7 @@ def test_rows_against_differences(kind, zeta, normalise):
     potential = two_terms(n_max=3, l_max=4, zeta=zeta, normalise=normalise)
     evaluator = potential.evaluator()
     atoms = structures(["O", "Ti"], seed=9, breaks=breaks(*potential.terms))[kind]
-    _, gradient_rows, strain_rows = rows_of(evaluator, 1, atoms)
-
-    def energy_row(positions, cell=None):
-        return rows_of(evaluator, 1, moved(atoms, positions, cell), gradients=False, strain=False)[0]
-
-    errors = [np.abs(ref.difference(energy_row, atoms.positions, step).reshape(-1, 6) - gradient_rows).max()
-              for step in (2e-3, 1e-3, 5e-4)]
-    assert np.isfinite(errors).all()
-    assert np.abs(gradient_rows).max() > 1e-3
-    assert min(errors) < 2e-10 * np.abs(gradient_rows).max()
-    if atoms.pbc.any():
-        errors = []
-        for step in (4e-4, 2e-4, 1e-4):
-            difference = -ref.virial(energy_row, atoms.positions, atoms.cell.array, step)
-            errors.append(np.abs([difference[a, b] - row for (a, b), row in zip(VOIGT, strain_rows)]).max())
-        assert np.isfinite(errors).all()
-        assert min(errors) < 2e-10 * np.abs(strain_rows).max()
+    assert_row_derivatives(evaluator, 1, atoms, (*STRAINS, 1e-4))
 
 
 def test_rows_make_only_what_is_asked_for():

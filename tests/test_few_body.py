@@ -6,6 +6,7 @@ import ase
 import numpy as np
 import pytest
 import reference as ref
+from derivatives import assert_derivatives, assert_same, assert_slopes
 from evaluator_tools import equivalents, moved, structures
 from few_body_models import (
     ALONE,
@@ -66,19 +67,6 @@ def run(evaluator, atoms):
 
 def energy(evaluator, atoms):
     return evaluator.evaluate(arrays_of(evaluator, atoms), gradients=False)[0].sum()
-
-
-def assert_same(got, expected, bound=1e-12):
-    for one, two in zip(got, expected, strict=True):
-        assert np.abs(two).max() > 1e-3
-        np.testing.assert_allclose(one, two, rtol=0, atol=bound * max(1.0, np.abs(two).max()))
-
-
-def assert_best(errors, scale, relative):
-    """The best step of a sweep is within the bound; everything is finite and there was something to compare."""
-    assert np.isfinite([*errors, scale]).all()
-    assert scale > 1e-4
-    assert min(errors) < relative * scale, (errors, scale)
 
 
 # ---- the reference: formulas of the terms' docstrings ------------------------------------------------
@@ -210,22 +198,8 @@ def test_embedding_goes_on_in_straight_lines():
 @pytest.mark.parametrize("name", NAMES)
 def test_forces_and_virial_against_differences(name, kind):
     term = all_terms()[name]
-    evaluator, atoms = alone(term).evaluator(), frames_of(term, seed=2)[kind]
-    _, forces, virial = run(evaluator, atoms)
-
-    def fast(positions, cell=None):
-        return energy(evaluator, moved(atoms, positions, cell))
-
-    errors = [np.abs(ref.forces(fast, atoms.positions, step) - forces).max() for step in (2e-3, 1e-3, 5e-4)]
     relative = 2e-9 if "pp" in name else 5e-11  # the forces of pp are small beside the energies, whose rounding counts
-    assert_best(errors, np.abs(forces).max(), relative)
-    assert np.abs(forces.sum(axis=0)).max() < 1e-12 * max(1, np.abs(forces).max())
-    np.testing.assert_allclose(virial, virial.T, rtol=0, atol=1e-12 * max(1, np.abs(virial).max()))
-    if atoms.pbc.any():
-        errors = [np.abs(ref.virial(fast, atoms.positions, atoms.cell.array, step) - virial).max() for step in (4e-4, 2e-4)]
-        assert_best(errors, np.abs(virial).max(), relative)
-    else:  # W = sum r_i F_i
-        np.testing.assert_allclose(virial, atoms.positions.T @ forces, rtol=0, atol=1e-12 * max(1, np.abs(virial).max()))
+    assert_derivatives(alone(term).evaluator(), frames_of(term, seed=2)[kind], relative)
 
 
 @pytest.mark.parametrize("form", ["direct", "spline"])
@@ -249,12 +223,7 @@ def test_trimer_scan_across_the_cutoffs(symbols, form):
 
     grid = [t for t in np.linspace(1.0, 4.3, 70) if is_smooth(trimer(t))]
     assert len(grid) > 55
-    along, errors = np.array([at(t)[1] for t in grid]), []
-    for step in (2e-3, 1e-3, 5e-4):
-        slopes = [(8 * (at(t + step)[0] - at(t - step)[0]) - (at(t + 2 * step)[0] - at(t - 2 * step)[0])) / (12 * step)
-                  for t in grid]
-        errors.append(np.abs(along + slopes).max())
-    assert_best(errors, np.abs(along).max(), 1e-9)
+    assert_slopes(at, grid, 1e-9)
     for place in BREAKS:
         below, above = at(place - 1e-9), at(place + 1e-9)
         np.testing.assert_allclose(below, above, rtol=0, atol=1e-6)
