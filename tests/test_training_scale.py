@@ -64,6 +64,13 @@ def predictions(model):
     return np.concatenate([np.concatenate([[r.energy], r.forces.ravel(), r.virial.ravel()]) for r in results])
 
 
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """The folder of one fit, in peace and in one piece, and its predictions."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, predictions(fit(settings(data, folder), quiet=True, threads=1).model)
+
+
 def command(path, *options, n_ranks=1):
     launcher = [MPIEXEC, "-n", str(n_ranks)] if n_ranks > 1 else []
     return [*launcher, sys.executable, "-m", "soapgap", "fit", str(path), *options]
@@ -75,8 +82,8 @@ def run_command(*arguments, **keywords):
 
 @needs_mpi
 @pytest.mark.parametrize("n_ranks", [2, 3])
-def test_ranks_change_no_prediction(data, tmp_path, monkeypatch, n_ranks):
-    expected = predictions(fit(settings(data, tmp_path, "one"), quiet=True, threads=1).model)
+def test_ranks_change_no_prediction(data, whole, tmp_path, n_ranks):
+    folder, expected = whole
     path = tmp_path / "fit.toml"
     path.write_text(toml(settings(data, tmp_path, "many")))
     done = run_command(path, n_ranks=n_ranks)
@@ -84,7 +91,8 @@ def test_ranks_change_no_prediction(data, tmp_path, monkeypatch, n_ranks):
     assert done.stdout.count("estimate:") == 1
     assert f"on each of {n_ranks} ranks" in done.stdout
     np.testing.assert_allclose(predictions(tmp_path / "many.safetensors"), expected, rtol=0, atol=1e-8)
-    errors = [json.loads((tmp_path / f"{name}.safetensors.errors.json").read_text())["errors"] for name in ("one", "many")]
+    errors = [json.loads(path.read_text())["errors"] for path in
+              (folder / "model.safetensors.errors.json", tmp_path / "many.safetensors.errors.json")]
     for label in ("train", "test"):
         for quantity in ("energy", "force", "virial"):
             one, many = (e[label]["all"][quantity] for e in errors)
@@ -124,11 +132,10 @@ def test_a_launcher_of_another_mpi_is_refused(data, tmp_path):
 
 
 @pytest.mark.parametrize("block_rows", [30, 75, 10**6])
-def test_block_size_changes_no_prediction(data, tmp_path, monkeypatch, block_rows):
-    expected = predictions(fit(settings(data, tmp_path, "usual"), quiet=True, threads=1).model)
+def test_block_size_changes_no_prediction(data, whole, tmp_path, monkeypatch, block_rows):
     monkeypatch.setattr("soapgap.learn.estimate.BLOCK_ROWS", (block_rows,))
     found = predictions(fit(settings(data, tmp_path, "other"), quiet=True, threads=2).model)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(found, whole[1], rtol=0, atol=1e-8)
 
 
 def test_memory_decides_threads_and_blocks_or_refuses(data, tmp_path):
@@ -161,9 +168,8 @@ def test_partition_goes_on_where_it_ended(data):
 # ---- interruption -------------------------------------------------------------------------------------------------
 
 @needs_mpi
-def test_killed_with_two_ranks_and_resumed_with_one(data, tmp_path, monkeypatch):
+def test_killed_with_two_ranks_and_resumed_with_one(data, whole, tmp_path):
     """Killed at checkpoints, again and again; the predictions are those of a fit that ran in peace."""
-    expected = predictions(fit(settings(data, tmp_path, "peace"), quiet=True, threads=1).model)
     (tmp_path / "fit.toml").write_text(toml(settings(data, tmp_path, "war")))
     code = (
         "import os, signal, sys\n"
@@ -190,22 +196,20 @@ def test_killed_with_two_ranks_and_resumed_with_one(data, tmp_path, monkeypatch)
     last = run_command(tmp_path / "fit.toml", "--resume")
     assert last.status == 0, last.stderr
     assert f"after {n_done[1]} of 24 structures" in last.stdout
-    np.testing.assert_allclose(predictions(tmp_path / "war.safetensors"), expected, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(predictions(tmp_path / "war.safetensors"), whole[1], rtol=0, atol=1e-8)
 
 
-def test_resume_wants_an_interrupted_fit(data, tmp_path):
+def test_resume_wants_an_interrupted_fit(data, whole, tmp_path):
     with pytest.raises(InputError, match="is not there or not readable; expected an interrupted fit"):
         fit(settings(data, tmp_path), quiet=True, threads=1, resume=True)
-    fit(settings(data, tmp_path), quiet=True, threads=1)
     with pytest.raises(InputError, match="holds a finished fit"):
-        fit(settings(data, tmp_path), quiet=True, threads=1, resume=True)
+        fit(settings(data, whole[0]), quiet=True, threads=1, resume=True)
     with pytest.raises(InputError, match="exclude each other"):
         fit(settings(data, tmp_path), quiet=True, threads=1, resume=True, restart=True)
 
 
-def test_a_fit_killed_at_any_time_goes_on(data, tmp_path):
+def test_a_fit_killed_at_any_time_goes_on(data, whole, tmp_path):
     """SIGKILL after random times, until the fit has ended: the files are whole each time, and the end is the same."""
-    expected = predictions(fit(settings(data, tmp_path, "peace"), quiet=True, threads=1).model)
     (tmp_path / "fit.toml").write_text(toml(settings(data, tmp_path, "war")))
     rng = np.random.default_rng(5)
     killed = 0
@@ -219,7 +223,7 @@ def test_a_fit_killed_at_any_time_goes_on(data, tmp_path):
         state = tmp_path / "war.safetensors.fit"
         assert not state.exists() or load_state(state) is not None
     assert run_command(tmp_path / "fit.toml").status == 0
-    np.testing.assert_allclose(predictions(tmp_path / "war.safetensors"), expected, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(predictions(tmp_path / "war.safetensors"), whole[1], rtol=0, atol=1e-8)
 
 
 def test_a_fit_that_fails_at_its_end_keeps_its_rows(data, tmp_path, monkeypatch):

@@ -1,7 +1,5 @@
 """Sparse points from files: QUIP's text, instance numbers, model files; gap_fit reads and writes the same."""
 
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,14 +164,6 @@ def test_files_that_do_not_fit(data, tmp_path):
 # ---- gap_fit ----------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
-def program():
-    beside = Path(sys.executable).parent / "gap_fit"
-    if not beside.exists():
-        pytest.skip("gap_fit is not installed (pip install quippy-ase)")
-    return str(beside)
-
-
-@pytest.fixture(scope="module")
 def silicon(tmp_path_factory):
     """Data that gap_fit and we read alike."""
     folder = tmp_path_factory.mktemp("gap_fit")
@@ -191,12 +181,12 @@ def coordinate(term, *more):
     return " ".join([descriptor, f"covariance_type=dot_product zeta={term.zeta:g} delta={term.delta:g} add_species=F", *more])
 
 
-def test_gap_fit_s_points_and_numbers_are_ours(silicon, program):
+def test_gap_fit_s_points_and_numbers_are_ours(silicon):
     """INDEX_FILE means the same environments to both, and its file of sparse points is read as the same features."""
     (kernel,) = silicon.kernels(QUIP_SOAP)
     features, _ = silicon.environments(kernel)
     (silicon.folder / "i.dat").write_text("3\n8\n20\n33\n")
-    root = gap_fit(program, silicon.folder, [coordinate(kernel.term, "sparse_method=INDEX_FILE sparse_file=i.dat n_sparse=4")],
+    root = gap_fit(silicon.folder, [coordinate(kernel.term, "sparse_method=INDEX_FILE sparse_file=i.dat n_sparse=4")],
                    {"Si": E0["Si"]}, [0.002, 0.05, 0.02])
     points = np.loadtxt(silicon.folder / root.find(".//gpCoordinates").get("sparseX_filename")).reshape(4, -1)
     write_quip(silicon.folder / "theirs.dat", np.ones(4), points)
@@ -206,7 +196,7 @@ def test_gap_fit_s_points_and_numbers_are_ours(silicon, program):
     np.testing.assert_allclose(theirs.sparse_points, ours.sparse_points, rtol=0, atol=1e-10)
 
 
-def test_theta_fac_is_gap_fit_s(silicon, program):
+def test_theta_fac_is_gap_fit_s(silicon):
     """The range of all instances, over exchanges of equal atoms, for pairs and both kinds of triplets."""
     numbers = {"distance_2b": "Z1=14 Z2=14", "angle_3b": "Z=14 Z1=14 Z2=14",
                "distance_Nb": "order=3 compact_clusters=F Z={{14 14 14}}"}
@@ -215,12 +205,12 @@ def test_theta_fac_is_gap_fit_s(silicon, program):
         (kernel,) = silicon.kernels(term)
         text = (f"{kind} {numbers[kind]} cutoff={term['cutoff']} cutoff_transition_width={term['cutoff_transition_width']} "
                 f"covariance_type=ard_se delta=1.0 theta_fac=0.3 n_sparse=4 sparse_method=UNIFORM add_species=F")
-        root = gap_fit(program, silicon.folder, [text], {"Si": E0["Si"]}, [0.002, 0.05, 0.02])
+        root = gap_fit(silicon.folder, [text], {"Si": E0["Si"]}, [0.002, 0.05, 0.02])
         theirs = np.array(root.find(".//theta").text.split(), float)
         np.testing.assert_allclose(np.ravel(kernel.theta), theirs, rtol=1e-12)
 
 
-def test_systems_of_pairs_with_weights_are_gap_fit_s(silicon, program):
+def test_systems_of_pairs_with_weights_are_gap_fit_s(silicon):
     """F_s of a file: K_MM and the energy rows as gap_fit dumps them."""
     (kernel,) = silicon.kernels(PAIR | {"sparse_method": "random", "n_sparse": 6})
     write_quip(silicon.folder / "pairs.dat", kernel.sparse_points[:, 0], kernel.sparse_points[:, 1:])
@@ -229,7 +219,7 @@ def test_systems_of_pairs_with_weights_are_gap_fit_s(silicon, program):
     text = (f"distance_2b Z1=14 Z2=14 cutoff={PAIR['cutoff']} cutoff_transition_width={PAIR['cutoff_transition_width']} "
             f"covariance_type=ard_se delta={PAIR['delta']} theta_uniform={PAIR['theta']} n_sparse=6 sparse_method=FILE "
             "sparse_file=pairs.dat add_species=F")
-    gap_fit(program, silicon.folder, [text], {"Si": E0["Si"]}, [0.002, 0.05, 0.02])
+    gap_fit(silicon.folder, [text], {"Si": E0["Si"]}, [0.002, 0.05, 0.02])
     theirs = np.loadtxt(silicon.folder / "dump_Kmm").reshape(6, 6)
     np.testing.assert_allclose(kernel.covariance() + 1e-8 * np.eye(6), theirs, rtol=0, atol=1e-12)
     rows = np.loadtxt(silicon.folder / "dump_Kmn.0").reshape(-1, 6)
@@ -239,10 +229,10 @@ def test_systems_of_pairs_with_weights_are_gap_fit_s(silicon, program):
         np.testing.assert_allclose(ours, theirs_row, rtol=1e-12, atol=1e-12)
 
 
-def test_points_of_triplets_from_a_file_are_gap_fit_s(silicon, program):
+def test_points_of_triplets_from_a_file_are_gap_fit_s(silicon):
     (kernel,) = silicon.kernels(ANGLE | {"n_sparse": 6})
     text = three_body_coordinate(kernel, silicon.folder, "angle", "FILE")
-    gap_fit(program, silicon.folder, [text], {"Si": E0["Si"]}, [0.002, 0.05, 0.02])
+    gap_fit(silicon.folder, [text], {"Si": E0["Si"]}, [0.002, 0.05, 0.02])
     (again,) = silicon.kernels(from_file(ANGLE, "angle.dat"))
     theirs = np.loadtxt(silicon.folder / "dump_Kmm").reshape(6, 6)
     np.testing.assert_allclose(again.covariance() + 1e-8 * np.eye(6), theirs, rtol=0, atol=1e-12)
