@@ -96,7 +96,7 @@ def interrupted(options) -> bool:
             child.send_signal(signal.SIGKILL)
             said = [line for line in child.communicate()[0].splitlines() if "continuing from there" in line]
             kills += 1
-            print(f"killed after {wait:5.1f} s; it had started {said[0].split(' after ')[1].split(':')[0] if said else 'again'}")
+            print(f"killed after {wait:5.1f} s, begun at {said[0].split(' after ')[1].split(':')[0] if said else '0'}")
         subprocess.run(command(contents["killed"], {"threads": 1, "quiet": True}), env=ENVIRONMENT, check=True)
         subprocess.run(command(contents["ranks"], {"threads": 1, "quiet": True}, 2), env=ENVIRONMENT, check=True)
         return _same_predictions(options.folder, Path(place), ("killed", "ranks"))
