@@ -49,6 +49,13 @@ def test_files_that_are_named_exist(name):
     assert not missing, f"{name} names files that are not there: {', '.join(missing)}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=NAMES.get)
+def test_programs_of_commands_exist(page):
+    """Such as `pytest tests/test_hosts.py` and `python benchmarks/run.py`."""
+    for file in re.findall(r"(?:tests|benchmarks|validation|docs)/[\w/]+\.(?:py|toml)\b", page.read_text(encoding="utf-8")):
+        assert (ROOT / file).exists(), f"{NAMES[page]} names {file}"
+
+
 def resolve(name: str):
     """What a dotted name of the package stands for."""
     parts = name.split(".")
