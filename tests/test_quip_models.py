@@ -77,7 +77,7 @@ def floor(model):
     """What cancellation of large weights leaves of double precision, eV: 20 eps sum |alpha F k|."""
     sums = []
     for term in model.terms:
-        if hasattr(term, "cancellation"):
+        if term.cancellation is not None:
             largest = 1.0
             if getattr(term, "channels", None) is not None:
                 largest = (1.0 + term.channels.kernel_offset) ** term.zeta
