@@ -128,7 +128,7 @@ def test_rows_times_weights_are_the_model(model, toy):
     atoms = next(frames(1))
     kernel = toy.ShellKernel(toy.ShellConfig.model_validate(TERM), ("Si", "Si"), np.linspace(3.2, 5.0, 9))
     weights = np.random.default_rng(0).standard_normal(9)
-    energy, gradient, strains = kernel.rows(rows_evaluator(["Si"], [kernel]), neighbour_arrays(atoms, 5.5, ["Si"]), True, True)
+    energy, gradient, strains, _ = kernel.rows(rows_evaluator(["Si"], [kernel]), neighbour_arrays(atoms, 5.5, ["Si"]))
     found = Potential(Model(["Si"], {"Si": 0.0}, kernel.finished(weights))).compute(atoms)
     assert found.energy == pytest.approx(energy @ weights, abs=1e-9)
     np.testing.assert_allclose(found.forces.ravel(), -gradient @ weights, rtol=0, atol=1e-9)

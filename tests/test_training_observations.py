@@ -123,8 +123,7 @@ def test_local_energies_add_up_and_are_the_model_s(system, name):
     rng = np.random.default_rng(0)
     terms, energies = [], np.zeros(len(atoms))
     for kernel in system.kernels:
-        local = kernel.local_rows(system.evaluator, neighbours)
-        energy, _, _ = kernel.rows(system.evaluator, neighbours, False, False)
+        energy, _, _, local = kernel.rows(system.evaluator, neighbours, False, False, local=True)
         np.testing.assert_allclose(local.sum(axis=0), energy, rtol=0, atol=1e-13 * max(np.abs(energy).max(), 1e-3))
         weights = rng.standard_normal(kernel.n_sparse)
         energies += local @ weights

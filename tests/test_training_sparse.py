@@ -307,14 +307,14 @@ def test_saved_points_and_origins_come_back(data, pair):
 
 def test_weights_of_pair_points(data):
     """F_s scales the columns: K_MM, rows, and the fitted potential."""
-    kernel = data.kernels(PAIR | {"sparse_method": "uniform"})[2]
+    kernel = replace(data.kernels(PAIR | {"sparse_method": "uniform"})[2], index=0)  # the only one of the evaluator below
     plain = replace(kernel, cutoffs=None)
     f = kernel.cutoffs
     assert 0.0 < f.min() < 0.9
     assert f.max() == 1.0
     np.testing.assert_allclose(kernel.covariance(), f[:, None] * plain.covariance() * f, rtol=1e-14)
     nb = neighbour_arrays(data.train.structures[4].atoms, 4.0, data.train.species)
-    ours_and_theirs = (k.rows(rows_evaluator(data.train.species, [k]), nb, True, True) for k in (kernel, plain))
+    ours_and_theirs = (k.rows(rows_evaluator(data.train.species, [k]), nb, local=True) for k in (kernel, plain))
     for ours, theirs in zip(*ours_and_theirs, strict=True):
         np.testing.assert_allclose(ours, theirs * f, rtol=0, atol=1e-13 * np.abs(theirs).max())
     alpha = np.random.default_rng(0).standard_normal(kernel.n_sparse)

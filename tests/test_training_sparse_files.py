@@ -225,7 +225,7 @@ def test_systems_of_pairs_with_weights_are_gap_fit_s(silicon):
     rows = np.loadtxt(silicon.folder / "dump_Kmn.0").reshape(-1, 6)
     for theirs_row, structure in zip(rows, silicon.train.structures, strict=False):
         neighbours = neighbour_arrays(structure.atoms, 4.0, ["Si"])
-        ours, _, _ = kernel.rows(rows_evaluator(["Si"], [kernel]), neighbours, False, False)
+        ours, *_ = kernel.rows(rows_evaluator(["Si"], [kernel]), neighbours, False, False)
         np.testing.assert_allclose(ours, theirs_row, rtol=1e-12, atol=1e-12)
 
 

@@ -12,6 +12,7 @@ from soapgap.kinds.kernel import rows_evaluator
 from soapgap.learn.baseline.baseline import baseline_terms, dimer_scan, switch, switch_radii, zbl, zbl_term
 from soapgap.model import Model
 from soapgap.neighbours.arrays import neighbour_arrays
+from soapgap.radial.cutoff import cutoff_function
 
 SPECIES = ["C", "Si"]
 KERNEL = PairKernel(("C", "Si"), 4.0, 1.0, 0.7, 1.3, np.linspace(1.5, 4.0, 6))
@@ -19,7 +20,7 @@ FRAMES = structures(SPECIES, seed=3, breaks=(3.0, 4.0))
 
 
 def rows(atoms, gradients=False, strain=False):
-    return KERNEL.rows(rows_evaluator(SPECIES, [KERNEL]), neighbour_arrays(atoms, 4.5, SPECIES), gradients, strain)
+    return KERNEL.rows(rows_evaluator(SPECIES, [KERNEL]), neighbour_arrays(atoms, 4.5, SPECIES), gradients, strain)[:3]
 
 
 def difference(function, step=1e-3):
@@ -59,6 +60,38 @@ def test_pair_rows_by_finite_differences(name):
         np.testing.assert_allclose(strains[k], numeric, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("shape", ["cosine", "septic"])
+@pytest.mark.parametrize("pair", [("C", "Si"), ("Si", "Si")], ids="-".join)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pair_rows_are_the_formula(shape, pair, weighted):
+    """A loop over atoms and their neighbours, with numpy's exponential and `cutoff_function`; also the rows of the atoms."""
+    rng = np.random.default_rng(7)
+    cutoffs = rng.uniform(0.2, 1.0, 6) if weighted else None
+    kernel = PairKernel(pair, 4.0, 1.3, 0.6, 1.2, np.linspace(1.2, 3.9, 6), shape, cutoffs)
+    for atoms in FRAMES.values():
+        neighbours = neighbour_arrays(atoms, 4.5, SPECIES)
+        local, gradient, strain = np.zeros((len(atoms), 6)), np.zeros((len(atoms), 3, 6)), np.zeros((3, 3, 6))
+        for i in range(len(atoms)):
+            for p in range(neighbours.offsets[i], neighbours.offsets[i + 1]):
+                j, v = neighbours.neighbour_atom[p], neighbours.vectors[p]
+                r = np.linalg.norm(v)
+                if sorted((atoms.symbols[i], atoms.symbols[j])) != sorted(pair) or r >= 4.0:
+                    continue
+                f, df, _ = cutoff_function(r, 4.0, 1.3, shape)
+                g = 1.2**2 * np.exp(-0.5 * ((r - kernel.sparse) / 0.6) ** 2) * (1.0 if cutoffs is None else cutoffs)
+                slope = np.outer(v / r, (df - f * (r - kernel.sparse) / 0.36) * g)
+                local[i] += f * g
+                gradient[j] += slope
+                gradient[i] -= slope
+                strain += v[:, None, None] * slope
+        energy = local.sum(axis=0)
+        expected = energy, gradient.reshape(-1, 6), strain[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], local
+        made = kernel.rows(rows_evaluator(SPECIES, [kernel]), neighbours, local=True)
+        assert np.abs(energy).max() > 1e-3
+        for ours, theirs in zip(made, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-13 * np.abs(theirs).max())
+
+
 def test_pair_counting_is_gap_s():
     """Every ordered pair counts: two atoms contribute 2 f_c(r) delta^2 exp(...)."""
     atoms = Atoms("CSi", [[0, 0, 0], [0, 0, 3.4]])
@@ -94,9 +127,11 @@ def test_pair_kernel_with_transition_over_its_whole_range():
     (term,) = kernel.finished(np.array([1.0, -2.0, 0.5]))
     r = np.linspace(0.3, 2.99, 40)
     value, slope = term.table.evaluate(r)
-    k, k1 = kernel.radial(r)
-    np.testing.assert_allclose(value[:, 0], k @ [1.0, -2.0, 0.5], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(slope[:, 0], k1 @ [1.0, -2.0, 0.5], rtol=0, atol=1e-10)
+    apart, f, f1 = r[:, None] - kernel.sparse, np.cos(np.pi * r / 6.0) ** 2, -np.pi / 6.0 * np.sin(np.pi * r / 3.0)
+    gaussians = np.exp(-0.5 * (apart / 0.7) ** 2)
+    np.testing.assert_allclose(value[:, 0], f * (gaussians @ [1.0, -2.0, 0.5]), rtol=0, atol=1e-12)
+    derivative = (f1[:, None] - f[:, None] * apart / 0.49) * gaussians
+    np.testing.assert_allclose(slope[:, 0], derivative @ [1.0, -2.0, 0.5], rtol=0, atol=1e-10)
 
 
 def test_sparse_grid():

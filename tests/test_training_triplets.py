@@ -55,7 +55,7 @@ def kernel(angle, species, n_sparse=7):
 
 
 def rows(atoms, k, gradients=False, strain=False):
-    return k.rows(rows_evaluator(SPECIES, [k]), neighbour_arrays(atoms, CUTOFF + 0.5, SPECIES), gradients, strain)
+    return k.rows(rows_evaluator(SPECIES, [k]), neighbour_arrays(atoms, CUTOFF + 0.5, SPECIES), gradients, strain)[:3]
 
 
 @pytest.mark.parametrize(("angle", "species"), KINDS, ids=NAMES)
@@ -135,13 +135,27 @@ def test_symmetries(angle, species):
     np.testing.assert_allclose(doubled[2], 2 * strains, rtol=0, atol=1e-12 * np.abs(strains).max())
 
 
-def test_blocks_do_not_matter(monkeypatch):
-    k = kernel(False, ("C", "C", "Si"))
-    whole = rows(SMALL, k, True, True)
-    for block in (1, 40):
-        monkeypatch.setattr("soapgap.kinds.three_body.kernel.BLOCK", block)
-        for mine, other in zip(rows(SMALL, k, True, True), whole, strict=True):
-            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12 * np.abs(other).max())
+def test_batches_do_not_matter():
+    """More centres of one species than one batch has (128)."""
+    k, n = kernel(False, ("C", "C", "Si")), 72
+    whole, many = rows(SMALL, k, True, True), rows(SMALL.repeat((4, 6, 3)), k, True, True)
+    for mine, other in zip(many, (n * whole[0], np.tile(whole[1], (n, 1)), n * whole[2]), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-11 * np.abs(other).max())
+
+
+@pytest.mark.parametrize(("angle", "species"), KINDS, ids=NAMES)
+def test_rows_of_atoms(angle, species):
+    """A triplet of angle_3b is its centre's, one of distance_3b belongs to its three atoms alike: a lone triangle."""
+    k = kernel(angle, species)
+    triangle = Atoms(species, [[0, 0, 0], [2.1, 0.2, 0.1], [0.4, 2.3, -0.3]])
+    energy, _, _, local = k.rows(rows_evaluator(SPECIES, [k]), neighbour_arrays(triangle, CUTOFF, SPECIES), local=True)
+    assert np.abs(energy).max() > 1e-3
+    if not angle:
+        np.testing.assert_allclose(local, np.tile(energy / 3, (3, 1)), rtol=0, atol=1e-14 * np.abs(energy).max())
+        return
+    np.testing.assert_allclose(local.sum(axis=0), energy, rtol=0, atol=1e-14 * np.abs(energy).max())
+    others = [index for index, symbol in enumerate(triangle.symbols) if symbol != species[0]]
+    assert not local[others].any()
 
 
 @pytest.mark.parametrize(("angle", "species"), KINDS, ids=NAMES)
@@ -209,7 +223,7 @@ def test_candidates_are_clusters_once(species):
         nb = neighbour_arrays(atoms, CUTOFF + 0.3, SPECIES)
         found = [points[valid] for points, valid, _ in kind.candidates(nb, SPECIES)]
         points = np.concatenate([np.empty((0, 4)), *found])
-        row, _, _ = far.rows(rows_evaluator(SPECIES, [far]), nb, False, False)
+        row, *_ = far.rows(rows_evaluator(SPECIES, [far]), nb, False, False)
         np.testing.assert_allclose(points[:, 0].sum(), row, rtol=1e-10, atol=1e-14)
         for order in kind.permutations:
             assert (points[:, 1:] <= points[:, 1:][:, order] + 1e-12)[:, 0].all()

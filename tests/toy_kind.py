@@ -40,14 +40,14 @@ class ShellKernel(Kernel):
         u = (self.sparse_points[:, None] - self.sparse_points) / self.config.width
         return self.config.delta**2 * np.exp(-0.5 * u * u)
 
-    def rows(self, evaluator, neighbours, gradients, strain):
+    def rows(self, evaluator, neighbours, gradients=True, strain=True, local=False):
         centre, d = np.repeat(neighbours.centre_atom, np.diff(neighbours.offsets)), neighbours.vectors
         r = np.linalg.norm(d, axis=1)
         (k, slope, _), unit = self.radial(r) * (r < self.config.cutoff)[:, None], d / r[:, None]
         gradient, pull = np.zeros((neighbours.n_atoms, 3, self.n_sparse)), unit[:, :, None] * slope[:, None]
         np.add.at(gradient, np.append(neighbours.neighbour_atom, centre), np.concatenate([pull, -pull]))
         strains = np.array([(unit[:, a] * d[:, b]) @ slope for a, b in STRAINS])
-        return k.sum(axis=0), gradient.reshape(-1, self.n_sparse), strains
+        return k.sum(axis=0), gradient.reshape(-1, self.n_sparse), strains, None
 
     def finished(self, weights):
         return [PairTerm(self.symbols, self.config.cutoff, weighted_table(self.radial, [0.0, self.config.cutoff], weights), {})]

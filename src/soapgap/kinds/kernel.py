@@ -25,7 +25,6 @@ import numpy as np
 from soapgap.config import FitConfig
 from soapgap.data.dataset import Structure
 from soapgap.data.environments import POOL_BYTES
-from soapgap.errors import InputError
 from soapgap.kinds.config import TermConfig
 from soapgap.model import Model, Term
 from soapgap.neighbours.arrays import NeighbourArrays
@@ -107,9 +106,8 @@ class Kernel(ABC):
     def covariance(self) -> np.ndarray:
         """K_MM, (n_sparse, n_sparse), eV^2; a new array."""
 
-    @abstractmethod
-    def rows(self, evaluator, neighbours: NeighbourArrays, gradients: bool, strain: bool):
-        """Rows of the design matrix of one structure, not yet divided by sigma.
+    def rows(self, evaluator, neighbours: NeighbourArrays, gradients: bool = True, strain: bool = True, local: bool = False):
+        """Rows of the design matrix of one structure, not yet divided by sigma (`Evaluator.rows` has the formulas).
 
         Parameters
         ----------
@@ -117,6 +115,8 @@ class Kernel(ABC):
             `rows_evaluator` of all kernels, used by this call alone; its `species` say what `neighbours` means.
         neighbours : NeighbourArrays
             Full neighbour list of the structure, at least up to the cutoff.
+        gradients, strain, local : bool
+            Which rows are made beside that of the energy.
 
         Returns
         -------
@@ -125,11 +125,12 @@ class Kernel(ABC):
             Derivatives by positions.
         strain_rows : ndarray, shape (6, n_sparse), or None
             Derivatives by strain in the order xx yy zz yz xz xy.
+        local_rows : ndarray, shape (n_atoms, n_sparse), or None
+            Of the energies of the atoms, which add up to the energy row. None also where a kernel does not know them.
         """
-
-    def local_rows(self, evaluator, neighbours: NeighbourArrays) -> np.ndarray:
-        """Rows of the energies of the atoms, (n_atoms, n_sparse), which add up to the energy row."""
-        raise InputError(f"{self.name}: this kind of term cannot learn energies of atoms; expected data without them")
+        n_terms = len(self.row_terms(exact=True))
+        parts = [evaluator.rows(self.index + k, neighbours, gradients, strain, local) for k in range(n_terms)]
+        return tuple(None if made[0] is None else sum(made[1:], start=made[0]) for made in zip(*parts, strict=True))
 
     @abstractmethod
     def finished(self, weights: np.ndarray) -> list[Term]:
@@ -142,7 +143,7 @@ class Kernel(ABC):
         """
 
     def row_terms(self, exact: bool) -> list[Term]:
-        """Terms of the evaluator that its rows are made by; none if they are made in Python.
+        """Terms of the evaluator that its rows are made by, whose rows add up to them; none if they are made in Python.
 
         Parameters
         ----------

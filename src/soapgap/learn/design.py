@@ -16,6 +16,7 @@ from soapgap.data.environments import neighbours_of
 from soapgap.data.noise import sigmas
 from soapgap.data.observables import OBSERVABLES, Outputs, present, values_of
 from soapgap.data.structure import Structure
+from soapgap.errors import InputError
 from soapgap.kinds.kernel import Kernel
 from soapgap.learn.baseline.baseline import NO_BASELINE, BaselineValues
 from soapgap.learn.prior import Prior
@@ -109,11 +110,10 @@ class DesignMatrix:
         """The columns of each kernel and what it gives, with these columns as the last axis."""
         neighbours, column = neighbours_of(structure, self.config.cutoff, self.species), 0
         for kernel in self.kernels:
-            energy = gradient = strain = local = None
-            if needs - {"local"}:
-                energy, gradient, strain = kernel.rows(evaluator, neighbours, "gradient" in needs, "strain" in needs)
-            if "local" in needs:
-                local = kernel.local_rows(evaluator, neighbours)
+            energy, gradient, strain, local = kernel.rows(evaluator, neighbours, "gradient" in needs, "strain" in needs,
+                                                          "local" in needs)
+            if "local" in needs and local is None:
+                raise InputError(f"{kernel.name}: this kind of term cannot learn energies of atoms; expected data without them")
             yield slice(column, column := column + kernel.n_sparse), Outputs(energy, local, gradient, strain)
 
     def blocks(self, structures: Sequence[Structure], targets_of: Sequence[Targets], evaluators: Sequence,

@@ -1,4 +1,4 @@
-"""`distance_2b`: a pair potential as a Gaussian process, its rows of the design matrix and its final spline.
+"""`distance_2b`: a pair potential as a Gaussian process, and its final spline.
 
     V(r) = f_c(r) sum_s alpha_s F_s delta^2 exp(-(r - X_s)^2 / (2 theta^2))
 
@@ -13,17 +13,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
-from soapgap.data.virials import STRAINS
 from soapgap.kinds.few_body import FewBodyKernel
 from soapgap.kinds.sparse.select_cholesky import Covariance
 from soapgap.model import Model, PairTerm
 from soapgap.neighbours.arrays import NeighbourArrays
 from soapgap.radial.cutoff import cutoff_function, cutoff_transition
-from soapgap.radial.table import weighted_table
-
-CHUNK_PAIRS = 16384
+from soapgap.radial.table import RadialTable, weighted_table
 
 
 @dataclass(frozen=True)
@@ -126,48 +122,9 @@ class PairKernel(FewBodyKernel):
         g = self.delta**2 * np.exp(-0.5 * u * u)
         return g, -u / self.theta * g, (u * u - 1.0) / self.theta**2 * g
 
-    def radial(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """k(r, X_s) = f_c(r) F_s delta^2 exp(...) and dk/dr, each (len(r), n_sparse)."""
-        f, f1, _ = cutoff_function(r, self.cutoff, self.cutoff_transition_width, self.cutoff_function)
-        g, g1, _ = self._gaussians(r)
-        if self.cutoffs is not None:
-            g, g1 = g * self.cutoffs, g1 * self.cutoffs
-        return f[:, None] * g, f1[:, None] * g + f[:, None] * g1
-
-    def rows(self, evaluator, neighbours: NeighbourArrays, gradients: bool, strain: bool):
-        """See `Kernel.rows`: sums of k over all ordered pairs."""
-        n_atoms, n_sparse = neighbours.n_atoms, self.n_sparse
-        centre, other, vectors = self.pairs(neighbours, evaluator.species)
-        energy = np.zeros(n_sparse)
-        gradient = np.zeros((3, n_atoms, n_sparse)) if gradients else None
-        strains = np.zeros((6, n_sparse)) if strain else None
-        for start in range(0, len(vectors), CHUNK_PAIRS):
-            d = vectors[start:start + CHUNK_PAIRS]
-            i, j = centre[start:start + CHUNK_PAIRS], other[start:start + CHUNK_PAIRS]
-            r = np.linalg.norm(d, axis=1)
-            k, slope = self.radial(r)
-            energy += k.sum(axis=0)
-            unit = d / r[:, None]
-            columns = np.arange(len(r))
-            for axis in range(3 if gradients else 0):
-                entries = np.concatenate([unit[:, axis], -unit[:, axis]])
-                place = (np.concatenate([j, i]), np.concatenate([columns, columns]))
-                gradient[axis] += csr_matrix((entries, place), shape=(n_atoms, len(r))) @ slope
-            for row, (a, b) in enumerate(STRAINS if strain else ()):
-                strains[row] += (unit[:, a] * d[:, b]) @ slope
-        if gradients:
-            gradient = gradient.transpose(1, 0, 2).reshape(3 * n_atoms, n_sparse)
-        return energy, gradient, strains
-
-    def local_rows(self, evaluator, neighbours: NeighbourArrays) -> np.ndarray:
-        """See `Kernel.local_rows`: a pair of atoms gives half of its energy, one k, to each of them."""
-        centre, _, vectors = self.pairs(neighbours, evaluator.species)
-        rows = np.zeros((neighbours.n_atoms, self.n_sparse))
-        for start in range(0, len(vectors), CHUNK_PAIRS):
-            k, _ = self.radial(np.linalg.norm(vectors[start:start + CHUNK_PAIRS], axis=1))
-            place = (centre[start:start + CHUNK_PAIRS], np.arange(len(k)))
-            rows += csr_matrix((np.ones(len(k)), place), shape=(neighbours.n_atoms, len(k))) @ k
-        return rows
+    def row_terms(self, exact: bool) -> list[PairTerm]:
+        """The term without its table: rows are made from the formula."""
+        return [self._term(RadialTable([(0.0, self.cutoff, 1)], np.zeros((2, 3, 1))), np.zeros(self.n_sparse))]
 
     def pairs(self, neighbours: NeighbourArrays, species: list[str]):
         """Centre and neighbour atom and vector of all ordered pairs of this kernel within the cutoff."""
@@ -182,10 +139,10 @@ class PairKernel(FewBodyKernel):
 
     def finished(self, weights: np.ndarray) -> list[PairTerm]:
         """See `Kernel.finished`: the fitted pair potential as the spline that the evaluator runs."""
-        extra = {}
-        if self.cutoffs is not None:
-            weights, extra = weights * self.cutoffs, {"sparse_cutoff": self.cutoffs}
-        table = weighted_table(self._piece, self._breaks(), weights)
+        weights = weights if self.cutoffs is None else weights * self.cutoffs
+        return [self._term(weighted_table(self._piece, self._breaks(), weights), weights)]
+
+    def _term(self, table: RadialTable, weights: np.ndarray) -> PairTerm:
         origin = {
             "kind": "distance_2b",
             "cutoff": self.cutoff,
@@ -194,7 +151,8 @@ class PairKernel(FewBodyKernel):
             "theta": self.theta,
             "delta": self.delta,
         }
-        return [PairTerm(self.symbols, self.cutoff, table, origin, {"sparse_points": self.sparse, "weights": weights} | extra)]
+        extra = {} if self.cutoffs is None else {"sparse_cutoff": self.cutoffs}
+        return PairTerm(self.symbols, self.cutoff, table, origin, {"sparse_points": self.sparse, "weights": weights} | extra)
 
     def _breaks(self) -> list[float]:
         start = self.cutoff - self.cutoff_transition_width

@@ -46,14 +46,6 @@ class SoapKernel(Kernel):
         covariance *= self.term.delta**2
         return covariance
 
-    def rows(self, evaluator, neighbours: NeighbourArrays, gradients: bool, strain: bool):
-        """See `Kernel.rows`."""
-        return evaluator.rows(self.index, neighbours, gradients=gradients, strain=strain)[:3]
-
-    def local_rows(self, evaluator, neighbours: NeighbourArrays) -> np.ndarray:
-        """See `Kernel.local_rows`; zero for atoms that are no centres of this kernel."""
-        return evaluator.rows(self.index, neighbours, gradients=False, strain=False, local=True)[3]
-
     def finished(self, weights: np.ndarray) -> list[SoapTerm]:
         """See `Kernel.finished`."""
         return [replace(self.term, weights=weights.reshape(1, -1))]
