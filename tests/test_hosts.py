@@ -1,7 +1,7 @@
 """One structure through every interface: Cython, ASE, LAMMPS on one and two ranks, and the i-PI driver's socket.
 
-Run with `pytest -n 0 -s tests/test_hosts.py` to see the table. Agreement is max(1e-10 of the largest value of the same quantity,
-4 eps zeta S), S = sum |alpha| delta^2 (weights cancel).
+Run with `pytest -n 0 -s tests/test_hosts.py` to see the table. Agreement is max(1e-10 of the largest value of the same
+quantity, 4 eps zeta S), S = sum |alpha| delta^2 (weights cancel).
 """
 
 import struct

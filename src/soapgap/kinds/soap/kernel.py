@@ -10,7 +10,6 @@ import numpy as np
 from soapgap.kinds.kernel import Context, Kernel, Planned
 from soapgap.kinds.soap.choose import choose_soap
 from soapgap.model import SoapTerm
-from soapgap.neighbours.arrays import NeighbourArrays
 from soapgap.reduction.soap import reduce_term
 
 #: What leaving out features may change in a kernel x . X_s of size 1, on average: so far below its last place that weights
