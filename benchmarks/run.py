@@ -19,6 +19,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import table_ase
 import table_fit
 import table_lammps
+import table_outputs
 import table_profile
 import table_quip
 import table_scaling
@@ -27,7 +28,7 @@ import table_threads
 from common import Screen, machine, save
 
 TABLES = {"ase": table_ase, "lammps": table_lammps, "scaling": table_scaling, "threads": table_threads, "sweeps": table_sweeps,
-          "profile": table_profile, "fit": table_fit, "quip": table_quip}
+          "profile": table_profile, "outputs": table_outputs, "fit": table_fit, "quip": table_quip}
 
 
 def command_line():

@@ -34,6 +34,22 @@ cdef class Evaluator:
     n_threads : int
         OpenMP threads of `evaluate`. Two runs with the same number give the same bits.
 
+    Attributes
+    ----------
+    content : bytes
+        The model file's content.
+    species : tuple of str
+    cutoff : float
+        Angstrom; the largest of all terms.
+    n_terms : int
+        Of all properties together.
+    n_threads : int
+    needs : Needs
+        What the model asks of its host beyond neighbours.
+    properties : tuple of Property
+    metadata : str
+        The canonical JSON string of the file.
+
     Raises
     ------
     ModelFileError
@@ -41,7 +57,7 @@ cdef class Evaluator:
     """
     cdef Model model
     cdef unique_ptr[Workspace] workspace
-    cdef bytes content
+    cdef readonly bytes content
     cdef object lock  # the workspace serves one call at a time; other Python threads wait
     cdef readonly int n_threads
     cdef readonly tuple species

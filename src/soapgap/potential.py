@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from soapgap._evaluator import Evaluator
 from soapgap.errors import InputError
 from soapgap.model import Model
 from soapgap.model.external import External
@@ -15,7 +16,7 @@ from soapgap.neighbours.arrays import NeighbourArrays, concatenate
 from soapgap.neighbours.cache import NeighbourCache
 from soapgap.ranks import under_launcher
 
-__all__ = ["Potential", "Result", "default_threads"]
+__all__ = ["Potential", "Result", "default_threads", "open_model"]
 
 TOGETHER = 256  # atoms for each thread, two batches; beyond it products gain nothing, and pairs of all leave the caches
 
@@ -28,6 +29,20 @@ def default_threads() -> int:
     if under_launcher():
         return 1
     return len(os.sched_getaffinity(0))
+
+
+def open_model(model: Model | str | Path, n_threads: int) -> tuple[Model, Evaluator, list[Path]]:
+    """A model, its evaluator, and the folders where files that belong to it are looked for; a file is read once.
+
+    Raises
+    ------
+    ModelFileError
+        As `Model.load`.
+    """
+    if isinstance(model, Model):
+        return model, model.evaluator(n_threads), []
+    path = Path(model)
+    return *Model.load_with_evaluator(path, n_threads), [path.resolve().parent]
 
 
 @dataclass
@@ -61,15 +76,10 @@ class Potential:
 
     def __init__(self, model, n_threads: int | None = None, skin: float = 0.0, allow_external: bool = False,
                  n_lists: int = 1):
-        folders = []
-        if not isinstance(model, Model):
-            folders = [Path(model).resolve().parent]
-            model = Model.load(Path(model))
         if not (np.isfinite(skin) and skin >= 0.0):
             raise InputError(f"skin = {skin}, expected a length of 0 Angstrom or more")
-        self.model = model
-        self.external = External(model.external, model.species, allow_external, folders)
-        self.evaluator = model.evaluator(n_threads or default_threads())
+        self.model, self.evaluator, folders = open_model(model, n_threads or default_threads())
+        self.external = External(self.model.external, self.model.species, allow_external, folders)
         self.species, self.cutoff = self.evaluator.species, self.evaluator.cutoff
         self.neighbours = NeighbourCache(self.cutoff, self.species, skin, n_lists)
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from soapgap._evaluator import Evaluator, Property
@@ -93,13 +92,27 @@ class Model:
     @classmethod
     def from_bytes(cls, content: bytes) -> "Model":
         """The model in a file's content; raises ModelFileError if it is not whole, unaltered and known."""
-        return cls._checked(content)[0]
+        return cls.opened(content)[0]
 
     @classmethod
-    def _checked(cls, content):
-        evaluator = Evaluator(content)
+    def opened(cls, content: bytes, n_threads: int = 1) -> tuple["Model", Evaluator]:
+        """The model in a file's content and its evaluator, from one reading.
+
+        Parameters
+        ----------
+        content : bytes
+            Of a file.
+        n_threads : int
+            Of the evaluator.
+
+        Raises
+        ------
+        ModelFileError
+            If it is damaged, altered, from a newer soapgap, or holds more than an energy.
+        """
+        evaluator = Evaluator(content, n_threads)
         meta = json.loads(evaluator.metadata)
-        tensors = load_tensors(content)
+        tensors = _arrays(content)
         entry, *others = meta["properties"]
         if others:
             names = ", ".join(p.name for p in evaluator.properties)
@@ -118,10 +131,23 @@ class Model:
     def load(cls, path) -> "Model":
         """Read a model file.
 
+        Its arrays are views of the file's content: put new ones in their place, and write into none.
+
         Raises
         ------
         ModelFileError
             If the file is missing, damaged, altered, or from a newer soapgap.
+        """
+        return cls.load_with_evaluator(path)[0]
+
+    @classmethod
+    def load_with_evaluator(cls, path, n_threads: int = 1) -> tuple["Model", Evaluator]:
+        """Read a model file once, for the model and for its evaluator.
+
+        Raises
+        ------
+        ModelFileError
+            As `load`.
         """
         path = Path(path)
         try:
@@ -129,7 +155,7 @@ class Model:
         except OSError as error:
             raise ModelFileError(f"model file {path}: {error.strerror}; expected a model written by soapgap") from None
         try:
-            return cls.from_bytes(content)
+            return cls.opened(content, n_threads)
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from None
 
@@ -150,6 +176,16 @@ class Model:
     def terms_of(self, kind: type[Kind]) -> list[Kind]:
         """The terms of one kind, such as `SoapTerm`."""
         return [term for term in self.terms if isinstance(term, kind)]
+
+
+def _arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a file that has been checked, by name: views of its content, which may not be written to."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header.pop("__metadata__")
+    return {name: np.frombuffer(content, "<f8", (entry["data_offsets"][1] - entry["data_offsets"][0]) // 8,
+                                start + entry["data_offsets"][0]).reshape(entry["shape"])
+            for name, entry in header.items()}
 
 
 class _Tensors:

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -18,7 +17,7 @@ from soapgap.model.external import External
 from soapgap.parallel.channel import Channel
 from soapgap.parallel.plans import Plans
 from soapgap.parallel.share import RankShare, Totals
-from soapgap.potential import Result, default_threads
+from soapgap.potential import Result, default_threads, open_model
 from soapgap.ranks import Ranks
 
 __all__ = ["ParallelPotential"]
@@ -79,29 +78,23 @@ class ParallelPotential:
                  n_lists: int = 1):
         self._channel = Channel(comm)
         self._ranks = Ranks(self._channel.comm)
+        n_threads, opened, settings = n_threads or default_threads(), None, None
         with self._together():
             if not (np.isfinite(skin) and skin >= 0.0):
                 raise InputError(f"skin = {skin}, expected a length of 0 Angstrom or more")
-            settings = self._read(model), float(skin)
-        (content, folders), self.skin = self._channel.broadcast_object(settings)
+            if self._channel.is_root:
+                *opened, folders = open_model(model, n_threads)
+                settings = opened[1].content, folders, float(skin)
+        content, folders, self.skin = self._channel.broadcast_object(settings)
         with self._together():
-            self.model = model if isinstance(model, Model) and self._channel.is_root else Model.from_bytes(content)
+            self.model, self.evaluator = opened or Model.opened(content, n_threads)
             self.external = External(self.model.external, self.model.species, allow_external, folders)
-            self.evaluator = self.model.evaluator(n_threads or default_threads())
         self.species, self.cutoff = self.evaluator.species, self.evaluator.cutoff
         self._plans = Plans(self.model, self.evaluator, self._channel.size, self.skin, n_lists)
         self._shares: dict[int, RankShare] = {}
         self._error: Exception | None = None
         self.n_built = 0
         self.seconds = {"lists": 0.0, "evaluation": 0.0}
-
-    def _read(self, model):
-        """The model file's content and where its other files are looked for, on the root."""
-        if not self._channel.is_root:
-            return None, []
-        if isinstance(model, Model):
-            return model.to_bytes(), []
-        return Model.load(Path(model)).to_bytes(), [Path(model).resolve().parent]
 
     @contextmanager
     def _together(self) -> Iterator[None]:

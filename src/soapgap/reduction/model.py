@@ -53,7 +53,7 @@ def reduce_model(model: Model, tolerance: float = DEFAULT_TOLERANCE, precision: 
                              "reduction at all ask for the exact form")
 
     wanted = Tolerances(tolerance, triplet_tolerance, precision)
-    return replace(model, terms=[reduced(term, model.species, wanted) for term in model.terms])
+    return replace(model, terms=[reduced(term, model.species, wanted) if term.n_out == 1 else term for term in model.terms])
 
 
 def exact_model(model: Model) -> Model:
