@@ -1,5 +1,8 @@
 """Neighbour lists and the ASE host."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -165,6 +168,71 @@ def test_a_calculator_can_be_pickled_and_copied():
         fresh.calc = other
         assert fresh.get_potential_energy() == energy
         assert other.potential.evaluator is not atoms.calc.potential.evaluator
+
+
+def wandering(n_calls):
+    """Structures that ask for kept lists and for new ones, of equal and of unequal sizes, in a mixed order."""
+    rng = np.random.default_rng(14)
+    starts = [random_structure(seed, n_atoms=8 + 4 * (seed % 3), length=7.0) for seed in range(6)]
+    frames = []
+    for call in range(n_calls):
+        atoms = starts[call // 7 % len(starts)].copy()
+        atoms.positions += rng.normal(scale=0.04 if call % 4 else 0.3, size=atoms.positions.shape)
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture
+def hasty():
+    """Python changes threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("n_lists", [1, 5])
+def test_threads_may_share_a_potential(n_lists):
+    model, frames = make_two_species_model(n_max=2, l_max=2, n_sparse=4), wandering(400)
+    expected = [Potential(model, n_threads=1).compute(atoms) for atoms in frames]
+    potential = Potential(model, n_threads=1, skin=0.5, n_lists=n_lists)
+    with ThreadPoolExecutor(8) as threads:
+        got = list(threads.map(potential.compute, frames))
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours.energy == theirs.energy
+        np.testing.assert_array_equal(ours.energies, theirs.energies)
+        np.testing.assert_array_equal(ours.forces, theirs.forces)
+        np.testing.assert_array_equal(ours.virial, theirs.virial)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_threads_may_share_a_calculator():
+    model, frames = make_two_species_model(n_max=2, l_max=2, n_sparse=4), wandering(400)
+    shared = SoapGAP(model, n_threads=1)
+
+    def asked(atoms, calculator):
+        atoms = atoms.copy()
+        atoms.calc = calculator
+        return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress(), atoms.get_potential_energies()
+
+    expected = [asked(atoms, SoapGAP(model, n_threads=1, skin=0.0)) for atoms in frames]
+    with ThreadPoolExecutor(8) as threads:
+        got = list(threads.map(lambda atoms: asked(atoms, shared), frames))
+    for ours, theirs in zip(got, expected, strict=True):
+        for mine, its in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(mine, its)
+
+
+def test_a_calculation_that_fails_leaves_no_results():
+    calculator, atoms = SoapGAP(make_two_species_model()), random_structure(5)
+    calculator.calculate(atoms)
+    strange = atoms.copy()
+    strange.symbols[0] = "Ge"
+    with pytest.raises(InputError, match="Ge"):
+        calculator.calculate(strange)
+    with pytest.raises(InputError, match="Ge"):
+        calculator.get_potential_energy(strange)
 
 
 def test_evaluate_command_writes_what_the_potential_gives(tmp_path):

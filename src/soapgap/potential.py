@@ -10,6 +10,7 @@ from ase import Atoms
 
 from soapgap._evaluator import Evaluator
 from soapgap.errors import InputError
+from soapgap.locks import OwnLock
 from soapgap.model import Model
 from soapgap.model.external import External
 from soapgap.neighbours.arrays import NeighbourArrays, concatenate
@@ -61,6 +62,8 @@ class Result:
 class Potential:
     """Energy, forces and virial of structures.
 
+    Any number of Python threads may use one: they take turns. Copies (`copy.deepcopy`, `pickle`) compute side by side.
+
     Parameters
     ----------
     model : Model, str or Path
@@ -82,6 +85,7 @@ class Potential:
         self.external = External(self.model.external, self.model.species, allow_external, folders)
         self.species, self.cutoff = self.evaluator.species, self.evaluator.cutoff
         self.neighbours = NeighbourCache(self.cutoff, self.species, skin, n_lists)
+        self._lock = OwnLock()
 
     def compute(self, atoms: Atoms) -> Result:
         """Evaluate one structure.
@@ -103,7 +107,9 @@ class Potential:
         # a model of whole structures must not take two for one
         limit = 0 if self.evaluator.needs.sums else TOGETHER * self.evaluator.n_threads
         for group in _groups([len(atoms) for atoms in frames], limit):
-            results += self._compute_together(frames[group])
+            # the arrays of a kept list change under another thread's evaluation as soon as its list is asked for
+            with self._lock:
+                results += self._compute_together(frames[group])
         return results
 
     def _compute_together(self, frames: Sequence[Atoms]) -> list[Result]:

@@ -142,12 +142,20 @@ class NeighbourCache:
     ----------
     n_built : int
         How often a list was made.
+
+    Notes
+    -----
+    One thread at a time: the lists that a call returns are those that the next call changes.
     """
 
     def __init__(self, cutoff: float, species: Sequence[str], skin: float, n_lists: int = 1):
         self.cutoff, self.species, self.skin, self.n_lists = cutoff, tuple(species), skin, n_lists
         self.n_built = 0
         self._lists: list[_KeptList] = []  # the last used one comes last
+
+    def __getstate__(self) -> dict:
+        """A copy starts without lists: another thread may be changing these."""
+        return self.__dict__ | {"_lists": []}
 
     def update(self, atoms: Atoms) -> NeighbourArrays:
         """The neighbours of `atoms`, with current vectors (pairs beyond the cutoff may be among them).
