@@ -83,20 +83,20 @@ def wait_for_steps(run, n):
 @pytest.mark.parametrize("which", [0, -1])
 def test_a_rank_dies(tmp_path, model, which):
     """The launcher kills them all; i-PI goes on with another driver, which it would not if they had held the socket."""
-    with ipi_running(tmp_path, crystal(), steps=150, **RUN) as run, driving(run, model, 2, "--every", "0") as ranks:
+    with ipi_running(tmp_path, crystal(), steps=80, **RUN) as run, driving(run, model, 2, "--every", "0") as ranks:
         wait_for_steps(run, 10)
         os.kill(sorted(ranks_of(model))[which], signal.SIGKILL)
         assert ranks.wait(LIMIT) != 0
         done = run.steps()
-        assert 10 <= done < 150
+        assert 10 <= done < 80
         assert Driver(str(model), crystal(), threads=1, **run.where).wait().reason == "exit"
-        np.testing.assert_array_equal(run.finish()[:, 0], np.arange(151))
+        np.testing.assert_array_equal(run.finish()[:, 0], np.arange(81))
     assert "the computing process has ended" in (tmp_path / "drive.log").read_text()
 
 
 def test_told_to_leave(tmp_path, model):
     """SIGTERM to a rank 0: the frame in hand is delivered, all ranks end with status 0."""
-    with ipi_running(tmp_path, crystal(), steps=150, **RUN) as run, driving(run, model, 2, "--every", "0") as ranks:
+    with ipi_running(tmp_path, crystal(), steps=80, **RUN) as run, driving(run, model, 2, "--every", "0") as ranks:
         wait_for_steps(run, 10)
         for pid in ranks_of(model):
             os.kill(pid, signal.SIGTERM)
