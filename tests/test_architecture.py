@@ -15,9 +15,9 @@ from programs import LIMIT, run_program, run_python
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "soapgap"
 # Folders and modules of the package by floor, the lowest first: each may import from lower floors and from itself, never from
-# its own floor or above. A part of a folder may have a floor of its own, by its dotted name (* stands for any name).
+# its own floor or above.
 FLOORS = [set(floor) for floor in reversed(tomllib.loads((ROOT / "docs" / "floors.toml").read_text())["package"])]
-FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
+FLOOR_OF = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
 LARGEST_SHARE = 0.15  # of the package's lines, for one folder
 # The package itself may be imported for its version; it loads the rest when it is asked for it.
 EVALUATOR_HEADERS = {"nlohmann/json.hpp", "omp.h", "pthread.h"}
@@ -26,15 +26,6 @@ STANDARD_HEADERS = re.compile(r"[a-z_]+")  # <vector>, <cmath>: no slash, no dot
 
 def folder_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def part_of(module: str) -> str:
-    """The entry of FLOORS that a module belongs to, that with most names."""
-    names = module.split(".")[1:]
-    fitting = [part for part in FLOOR_OF if len(part.split(".")) <= len(names)
-               and all(p in ("*", name) for p, name in zip(part.split("."), names))]
-    assert fitting, f"{names[0]} is new: give it a floor in docs/floors.toml and run docs/make_architecture.py"
-    return max(fitting, key=lambda part: part.count("."))
 
 
 def module_of(path: Path) -> str:
@@ -66,13 +57,14 @@ MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")} | {"soapgap.
 
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_down(path):
-    part = part_of(module_of(path))
+    folder = folder_of(path)
+    assert folder in FLOOR_OF, f"{folder} is new: give it a floor in docs/floors.toml and run docs/make_architecture.py"
     for module in imported_modules(path):
         if module == "soapgap":  # the version
             continue
-        other = part_of(module)
-        if other != part:
-            assert FLOOR_OF[other] < FLOOR_OF[part], f"{path.relative_to(ROOT)} imports {module}, which is not below it"
+        other = module.split(".")[1]
+        if other != folder:
+            assert FLOOR_OF[other] < FLOOR_OF[folder], f"{path.relative_to(ROOT)} imports {module}, which is not below it"
 
 
 def packages_of(module: str) -> set[str]:

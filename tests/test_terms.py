@@ -11,7 +11,7 @@ from models import make_two_species_model
 
 import soapgap
 import soapgap.learn.plan  # every kind of kernel
-from soapgap.kinds.config import TermConfig
+from soapgap.config.kind import TermConfig
 from soapgap.kinds.kernel import Kernel
 from soapgap.model import TERMS, Model, Term
 from soapgap.parallel.cost import CostModel

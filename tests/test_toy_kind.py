@@ -11,10 +11,10 @@ from ase.io import write
 from toy_observables import BondForce
 
 from soapgap.config import read_config, sections
+from soapgap.config.kind import KINDS
 from soapgap.data.observables import OBSERVABLES, register
 from soapgap.errors import InputError
 from soapgap.fitting.pipeline import fit
-from soapgap.kinds.config import KINDS
 from soapgap.model import Model
 from soapgap.potential import Potential
 

@@ -8,12 +8,12 @@ from typing import Literal
 
 import numpy as np
 
+from soapgap.config.kind import TermConfig, register
+from soapgap.config.section import Positive
 from soapgap.data.virials import STRAINS
-from soapgap.kinds.config import TermConfig, register
 from soapgap.kinds.kernel import Kernel, Planned, plan
 from soapgap.model import PairTerm
 from soapgap.radial.table import weighted_table
-from soapgap.section import Positive
 
 
 @register

@@ -17,9 +17,9 @@ from pydantic import BeforeValidator, Field, ValidationError
 from soapgap.config.baseline import BaselineConfig, PairRadii
 from soapgap.config.data import EXPECTED_IF_NAMED, DataConfig, DataFile
 from soapgap.config.errors import describe
+from soapgap.config.section import Positive, Section, is_number, wrong
 from soapgap.config.terms import KINDS, Term
 from soapgap.errors import InputError
-from soapgap.section import Positive, Section, is_number, wrong
 
 
 def _sigma(value: Any) -> tuple[float, ...]:

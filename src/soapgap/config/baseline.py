@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
+from soapgap.config.section import Positive, Section, wrong
 from soapgap.errors import InputError
 from soapgap.model.external import potential_from_json
-from soapgap.section import Positive, Section, wrong
 
 _FILE_KEYS = ("kind", "file", "label")
 

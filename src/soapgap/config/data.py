@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from soapgap.section import Positive, Section, wrong
+from soapgap.config.section import Positive, Section, wrong
 
 #: Quantities that data need not have, unless the configuration names them.
 EXPECTED_IF_NAMED = ("virial_key", "stress_key", "local_energy_key", "hessian_key")

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Union
 
 from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter
 
-from soapgap.kinds.config import KINDS, TermConfig, register
-from soapgap.kinds.distance_2b.config import Distance2bConfig
-from soapgap.kinds.soap.config import SoapConfig
-from soapgap.kinds.three_body.config import Angle3bConfig, Distance3bConfig
+from soapgap.config.distance_2b import Distance2bConfig
+from soapgap.config.kind import KINDS, TermConfig, register
+from soapgap.config.soap import SoapConfig
+from soapgap.config.three_body import Angle3bConfig, Distance3bConfig
 
 for _kind in (SoapConfig, Distance2bConfig, Angle3bConfig, Distance3bConfig):
     register(_kind)

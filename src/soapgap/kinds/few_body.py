@@ -13,8 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from soapgap.config.kind import TermConfig
 from soapgap.data.environments import neighbours_of
-from soapgap.kinds.config import TermConfig
 from soapgap.kinds.kernel import Context, Kernel, Planned
 from soapgap.kinds.sparse.files import MODEL_SUFFIX, best_points, files_of, read_indices, read_points
 from soapgap.kinds.sparse.select_cholesky import Covariance

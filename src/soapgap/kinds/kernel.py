@@ -1,6 +1,6 @@
 """What a fit asks of a kind of term: its kernels, planned, with their sparse points, and as terms of the model.
 
-A kind is its table of `fit.toml` (`soapgap.kinds.config.TermConfig`), a subclass of `Kernel`, and its way to `plan` kernels:
+A kind is its table of `fit.toml` (`soapgap.config.kind.TermConfig`), a subclass of `Kernel`, and its way to `plan` kernels:
 
     @register                                          the table, with kind: Literal["mine"]
     class MineConfig(TermConfig): ...
@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from soapgap.config import FitConfig
+from soapgap.config.kind import TermConfig
 from soapgap.data.dataset import Structure
 from soapgap.data.environments import POOL_BYTES
-from soapgap.kinds.config import TermConfig
 from soapgap.model import Model, Term
 from soapgap.neighbours.arrays import NeighbourArrays
 from soapgap.say import Reporter

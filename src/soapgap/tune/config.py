@@ -16,9 +16,9 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from soapgap.config import FitConfig, read_config
 from soapgap.config.errors import describe
+from soapgap.config.section import Section, is_number, wrong
 from soapgap.errors import InputError
 from soapgap.learn.usage import as_bytes
-from soapgap.section import Section, is_number, wrong
 
 _PATH = re.compile(r"terms\[(\d+|\*)\]\.(\w+)|(\w+)(?:\.(\w+))?")
 _REFUSED = {"output": "it does not change the fit", "data": "tuning keeps to the training data of the fit",

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from soapgap.config.distance_2b import Distance2bConfig
 from soapgap.errors import InputError
-from soapgap.kinds.distance_2b.config import Distance2bConfig
 from soapgap.kinds.distance_2b.kernel import PairKernel, sparse_grid
 from soapgap.kinds.few_body import survey, with_choices, with_own_thetas
 from soapgap.kinds.kernel import Context, Planned, plan

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from soapgap.config.soap import SoapConfig
 from soapgap.errors import InputError
 from soapgap.kinds.kernel import Context, Planned, Quota, plan
 from soapgap.kinds.soap.choose import of_type
-from soapgap.kinds.soap.config import SoapConfig
 from soapgap.kinds.soap.files import soap_points
 from soapgap.kinds.soap.kernel import SoapKernel
 from soapgap.kinds.soap.select import n_kept

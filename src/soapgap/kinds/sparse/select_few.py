@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from soapgap.config.kind import TermConfig
 from soapgap.data.environments import neighbours_of
 from soapgap.errors import InputError
-from soapgap.kinds.config import TermConfig
 from soapgap.kinds.kernel import NO_ORIGIN, Context, Planned, Quota
 from soapgap.kinds.sparse.select import select, unique_rows
 from soapgap.neighbours.arrays import NeighbourArrays

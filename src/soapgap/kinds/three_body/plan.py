@@ -8,11 +8,11 @@ from itertools import combinations_with_replacement
 import numpy as np
 from ase.data import atomic_numbers
 
+from soapgap.config.three_body import ThreeBodyConfig
 from soapgap.data.environments import neighbours_of
 from soapgap.errors import InputError
 from soapgap.kinds.few_body import survey, with_choices, with_own_thetas
 from soapgap.kinds.kernel import Context, Planned, plan
-from soapgap.kinds.three_body.config import ThreeBodyConfig
 from soapgap.kinds.three_body.kernel import TripletKernel
 from soapgap.kinds.three_body.triplets import TripletKind, count_triplets
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from soapgap.section import Positive, Section, is_number, wrong
+from soapgap.config.section import Positive, Section, is_number, wrong
 
 #: Methods that get the points from a file or take all, and need no number of them.
 FROM_FILE = ("file", "index_file")

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from soapgap.kinds.config import TermConfig, check_theta
-from soapgap.section import Positive
+from soapgap.config.kind import TermConfig, check_theta
+from soapgap.config.section import Positive
 
 
 class Distance2bConfig(TermConfig):

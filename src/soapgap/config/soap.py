@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from soapgap.kinds.config import NSparse, OfTypesAndSpecies, TermConfig
+from soapgap.config.kind import NSparse, OfTypesAndSpecies, TermConfig
+from soapgap.config.section import Positive, is_number, wrong
 from soapgap.radial.limits import size_fault
-from soapgap.section import Positive, is_number, wrong
 
 
 def _radial_scaling(value: Any) -> dict[str, float]:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from soapgap.kinds.config import TermConfig, ThreeNumbers, check_theta
-from soapgap.section import wrong
+from soapgap.config.kind import TermConfig, ThreeNumbers, check_theta
+from soapgap.config.section import wrong
 
 
 def _three_species(value: Any) -> tuple[str, str, str]:
