@@ -82,8 +82,8 @@ void sum_up(ModelData &model) {
 void check_format(const json &meta) {
   if (!meta.contains("format") || !meta["format"].is_number_integer()) fail(std::string("no format version") + damaged);
   if (meta["format"] == 1)
-    fail("format version 1, which was never released: fit the model again, or convert it again from the QUIP model that it was made "
-         "of (`soapgap convert`)");
+    fail("format version 1, which was never released: fit the model again, or convert it again from the QUIP model that it was "
+         "made of (`soapgap convert`)");
   if (meta["format"] != model_format)
     fail("format version " + meta["format"].dump() + ", this soapgap reads version " + std::to_string(model_format) +
          ": upgrade soapgap");

@@ -1,8 +1,8 @@
 // Runs the public surface over structures from a text file, for sanitizers. SPDX-License-Identifier: BSD-3-Clause
 //
 //   soapgap_selftest MODEL STRUCTURES
-// Checks that pairs are sorted, that one and two threads agree, that forces sum to zero, that rows add up, and that truncated models
-// are refused.
+// Checks that pairs are sorted, that one and two threads agree, that forces sum to zero, that rows add up, and that truncated
+// models are refused.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -110,7 +110,8 @@ void check_rows(const soapgap::Model &model, soapgap::Workspace &workspace, int 
   if (m > 0 && !model.needs().sums) {
     soapgap::rows(model, workspace, term, system, {energy.data(), gradients.data(), strain.data(), local.data()});
     for (std::size_t k = 0; k < n * m; ++k) sum[k % m] += local[k];
-    for (std::size_t s = 0; s < m; ++s) require(std::abs(sum[s] - energy[s]) < 1e-9 * (1.0 + std::abs(energy[s])), "local rows do not add up");
+    for (std::size_t s = 0; s < m; ++s)
+      require(std::abs(sum[s] - energy[s]) < 1e-9 * (1.0 + std::abs(energy[s])), "local rows do not add up");
   }
   try {
     std::vector<double> x(n * static_cast<std::size_t>(soapgap::n_features(model, term))), c(n << 16);

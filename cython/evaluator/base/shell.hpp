@@ -1,4 +1,4 @@
-// One l of a row of density coefficients (base/coefficients.hpp); plain data for the hot loops. SPDX-License-Identifier: BSD-3-Clause
+// One l of a row of density coefficients (base/coefficients.hpp), for the hot loops. SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Where density coefficients come from: tables of radial functions, one function of one neighbour. SPDX-License-Identifier: BSD-3-Clause
+// Where density coefficients come from: tables of radial functions of one neighbour. SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include <vector>

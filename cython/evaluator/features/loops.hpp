@@ -1,4 +1,4 @@
-// The loops of features over the coefficients of one centre, chosen once for the CPU we run on. SPDX-License-Identifier: BSD-3-Clause
+// The loops of features over one centre's coefficients, chosen once for the CPU. SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 #include "features/power_spectrum.hpp"

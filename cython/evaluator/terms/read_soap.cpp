@@ -143,7 +143,8 @@ Kernel read_kernel(const TermContext &context, const json &term, const std::stri
 }
 
 // The source of a reduced form: radial functions of each l rotated and cut, a table for each group of neighbours.
-Source read_reduced_source(const SoapForm &exact, const SoapShapes &shapes, File &file, const json &reduced, const std::string &where) {
+Source read_reduced_source(const SoapForm &exact, const SoapShapes &shapes, File &file, const json &reduced,
+                           const std::string &where) {
   const json &tensors = reduced.at("tensors");
   SourceShape shape = shapes.source;
   shape.table_per_group = true;

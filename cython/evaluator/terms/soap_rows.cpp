@@ -74,8 +74,8 @@ void spread(const SoapRowBuffers &b, const double *slope, const double *products
 }
 
 // The gradient and strain rows of centre i of the batch.
-void derivative_rows(const SoapForm &form, const System &system, std::int64_t centre, int i, SoapBuffers &forward, SoapRowBuffers &b,
-                     const double *slope, const Rows &rows) {
+void derivative_rows(const SoapForm &form, const System &system, std::int64_t centre, int i, SoapBuffers &forward,
+                     SoapRowBuffers &b, const double *slope, const Rows &rows) {
   const Features &f = form.features;
   const std::int64_t n_s = form.kernel.n_sparse;
   const Environment env = forward.environments[i];

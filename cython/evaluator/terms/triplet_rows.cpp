@@ -82,7 +82,8 @@ void TripletTerm::rows(const System &system, const Batch &batch, ThreadBuffers &
     });
     row_loops().add_scaled(1.0, energy, n_s, rows.energy);
     if (rows.local && !shape_.shared) row_loops().add_scaled(1.0, energy, n_s, rows.local + atom * n_s);
-    for (const std::int64_t pair : b.pairs) spread(system, centre, pair, b.pulls.data() + 3 * n * b.place_of_pair[pair - begin], n, n_s, rows);
+    for (const std::int64_t pair : b.pairs)
+      spread(system, centre, pair, b.pulls.data() + 3 * n * b.place_of_pair[pair - begin], n, n_s, rows);
   }
 }
 
