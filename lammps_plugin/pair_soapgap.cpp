@@ -1,6 +1,8 @@
 // pair_style soapgap: SOAP/GAP potentials in LAMMPS. SPDX-License-Identifier: GPL-2.0-only
 #include "pair_soapgap.h"
 
+#include "atomic_masses.h"
+
 #include "atom.h"
 #include "comm.h"
 #include "domain.h"
@@ -27,7 +29,11 @@ static constexpr std::size_t PAIRS_PER_THREAD = 65536;
 // Bytes in one broadcast: MPI counts are int.
 static constexpr bigint BROADCAST_CHUNK = 1 << 30;
 
-PairSoapGAP::PairSoapGAP(LAMMPS *lmp) : Pair(lmp), scale(nullptr), nthreads(1), model_bytes(0)
+static const char *const SPECIAL_BONDS =
+    "pair_style soapgap: special_bonds takes bonded neighbours out of the neighbour list, and there are bonds: put "
+    "'special_bonds lj/coul 1 1 1' into the input";
+
+PairSoapGAP::PairSoapGAP(LAMMPS *lmp) : Pair(lmp), exclusions(lmp), scale(nullptr), nthreads(1), model_bytes(0)
 {
   single_enable = 0;
   restartinfo = 0;
@@ -213,19 +219,57 @@ void PairSoapGAP::map_types(int ntypes, char **names)
                             " thread(s) per rank\n");
 }
 
+// Atom types, elements and masses in the log, once for each pair_coeff or change of masses.
+void PairSoapGAP::report_types()
+{
+  std::string text;
+  for (int t = 1; t <= atom->ntypes; t++) {
+    text += "  type " + std::to_string(t) + " -> " +
+        (type_species[t] < 0 ? "NULL" : model->species()[static_cast<std::size_t>(type_species[t])]);
+    if (atom->mass && atom->mass_setflag[t]) text += ", mass " + fmt::format("{:g}", atom->mass[t]);
+    text += "\n";
+  }
+  if (text == mapping) return;
+  mapping = text;
+  if (comm->me != 0) return;
+  utils::logmesg(lmp, "soapgap: atom types and elements\n" + text);
+  if (atom->rmass || !atom->mass) return;    // masses of single atoms
+  for (int t = 1; t <= atom->ntypes; t++) {
+    if (type_species[t] < 0 || !atom->mass_setflag[t]) continue;
+    const std::string &symbol = model->species()[static_cast<std::size_t>(type_species[t])];
+    const std::string problem = soapgap_lammps::mass_problem(t, atom->mass[t], symbol, model->species());
+    if (!problem.empty()) error->warning(FLERR, "pair_style soapgap: " + problem);
+  }
+}
+
+// Bonded neighbours that special_bonds leaves out of the list: a many-body energy without its nearest atoms means nothing.
+// Looks at this rank's atoms; molecules of atom_style template keep theirs elsewhere and count as bonded.
+bool PairSoapGAP::special_neighbours()
+{
+  if (atom->molecular == Atom::ATOMIC) return false;
+  for (int k = 1; k <= 3; k++) {
+    if (force->special_lj[k] != 0.0 && force->special_coul[k] != 0.0) continue;
+    if (atom->molecular == Atom::TEMPLATE) return true;
+    for (int i = 0; i < atom->nlocal; i++)
+      if (atom->nspecial[i][k - 1] > (k == 1 ? 0 : atom->nspecial[i][k - 2])) return true;
+  }
+  return false;
+}
+
 void PairSoapGAP::init_style()
 {
   if (force->newton_pair == 0)
     error->all(FLERR, "pair_style soapgap needs 'newton on' (forces on ghost atoms are sent back to their owners): "
                       "remove 'newton off' from the input");
-  // Such neighbours would be missing from the list, and a many-body energy without its nearest atoms means nothing.
-  for (int k = 1; k <= 3; k++)
-    if (atom->molecular != Atom::ATOMIC && (force->special_lj[k] == 0.0 || force->special_coul[k] == 0.0))
-      error->all(FLERR, "pair_style soapgap: special_bonds takes bonded neighbours out of the neighbour list: put "
-                        "'special_bonds lj/coul 1 1 1' into the input");
-  if (neighbor->exclude && comm->me == 0)
-    error->warning(FLERR, "pair_style soapgap: 'neigh_modify exclude' takes neighbours out of the many-body environments; "
-                          "energies and forces are those of atoms that do not see each other");
+  const int here = special_neighbours();
+  int anywhere = 0;
+  MPI_Allreduce(&here, &anywhere, 1, MPI_INT, MPI_MAX, world);
+  if (anywhere) error->all(FLERR, SPECIAL_BONDS);
+  if (model->needs().order && !atom->tag_enable)
+    error->all(FLERR, "pair_style soapgap: the energy of this model depends on the order of the atoms, which is that of their IDs, "
+                      "but 'atom_modify id no' leaves them without: remove 'id no' from the input");
+  report_types();
+  exclusions.forget();
   find_external();
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
@@ -292,7 +336,7 @@ int PairSoapGAP::fill_chunk(int first)
 
   for (; first < list->inum; first++) {
     const int i = list->ilist[first], jnum = list->numneigh[i], *jlist = list->firstneigh[i];
-    if (type_species[type[i]] < 0) continue;
+    if (type_species[type[i]] < 0 || exclusions.out(i)) continue;
     const std::size_t room = npairs + static_cast<std::size_t>(jnum);
     if (room > limit && !chunk.centre_atom.empty()) break;
     if (room > chunk.neighbour_atom.size()) {
@@ -307,7 +351,7 @@ int PairSoapGAP::fill_chunk(int first)
     for (int jj = 0; jj < jnum; jj++) {
       const int j = jlist[jj] & NEIGHMASK;
       const double r[3] = {x[j][0] - x[i][0], x[j][1] - x[i][1], x[j][2] - x[i][2]};
-      const int species = type_species[type[j]];
+      const int species = exclusions.out(j) ? -1 : type_species[type[j]];
       if (species < 0 || r[0] * r[0] + r[1] * r[1] + r[2] * r[2] >= rsq_max) continue;
       chunk.neighbour_atom[npairs] = j;
       chunk.neighbour_species[npairs] = species;
@@ -405,6 +449,9 @@ void PairSoapGAP::sum_over_atoms()
 void PairSoapGAP::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
+  // Fixes may make bonds and exclusions during a run, and add rules at its start, after init_style.
+  if (neighbor->ago == 0 && special_neighbours()) error->one(FLERR, SPECIAL_BONDS);
+  exclusions.update(type_species);
   const double factor = common_scale();
   sum_over_atoms();
   for_each_chunk([&](const soapgap::System &system) {

@@ -7,6 +7,8 @@
 
 #include "pair.h"
 
+#include "exclusions.h"
+
 #include "soapgap.hpp"
 
 #include <cstdint>
@@ -46,6 +48,8 @@ class PairSoapGAP : public Pair {
   std::unique_ptr<soapgap::Model> model;
   std::unique_ptr<soapgap::Workspace> workspace;
   std::vector<int> type_species;    // [types + 1] index into model->species(), -1 for NULL
+  Exclusions exclusions;            // atoms that count as deleted
+  std::string mapping;              // the mapping of types that was last printed
   Chunk chunk;
   std::vector<int> sorted;          // neighbours of one centre, for models that need an order
   std::vector<double> sums;         // over all atoms, for models that need them
@@ -59,6 +63,8 @@ class PairSoapGAP : public Pair {
   void check_external(const std::string &);
   void find_external();
   void map_types(int, char **);
+  void report_types();
+  bool special_neighbours();
   int fill_chunk(int);
   void sort_neighbours(int, const int *);
   template <class Work>
