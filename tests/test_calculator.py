@@ -235,6 +235,90 @@ def test_a_calculation_that_fails_leaves_no_results():
         calculator.get_potential_energy(strange)
 
 
+@pytest.mark.parametrize("name", ["cubic", "tiny triclinic", "slab"])
+def test_stresses_of_atoms_add_up_to_the_stress(name):
+    atoms = STRUCTURES[name].copy()
+    atoms.calc = SoapGAP(make_two_species_model())
+    energy = atoms.get_potential_energy()
+    assert "stresses" not in atoms.calc.results  # which cost time, unless somebody asks
+    stresses, stress = atoms.get_stresses(), atoms.get_stress()
+    assert stresses.shape == (len(atoms), 6)
+    assert np.abs(stress).min() > 0.0
+    np.testing.assert_allclose(stresses.sum(axis=0), stress, rtol=0, atol=1e-12 * np.abs(stresses).max() * len(atoms))
+    assert atoms.get_potential_energy() == energy
+
+
+@pytest.mark.parametrize("height", [0.0, 1e-14])
+def test_a_cell_in_one_plane_has_no_stress_and_says_why(height):
+    flat = Atoms("SiO", [[0, 0, 0], [1.5, 0.3, 0.2]], cell=[[4, 0, 0], [0, 4, 0], [4, 4, height]], pbc=(True, True, False))
+    calculator, same = SoapGAP(make_two_species_model()), flat.copy()
+    same.cell[2] = 0.0
+    assert calculator.get_potential_energy(flat) == Potential(make_two_species_model()).compute(same).energy
+    assert "stress" not in calculator.results
+    for ask in (calculator.get_stress, calculator.get_stresses):
+        with pytest.raises(InputError, match="in one plane.*volume is 0.*to zero"):
+            ask(flat)
+    flat.pbc = True
+    with pytest.raises(InputError, match="3 vectors of periodic directions lie in one plane.*set pbc to False"):
+        calculator.get_potential_energy(flat)
+
+
+KNOWN = "model, skin, n_threads, allow_external, comm.*directory"
+
+
+@pytest.mark.parametrize(("keywords", "said"), [
+    ({"nthreads": 2}, f"keyword nthreads,.*{KNOWN}.*nthreads: did you mean n_threads"),
+    ({"cutoff": 6}, f"keyword cutoff,.*{KNOWN}.*cutoff belongs to the model"),
+    ({"xc": "PBE", "kpts": 1}, f"keyword kpts, xc,.*{KNOWN}")])
+def test_keywords_that_mean_nothing_are_refused(keywords, said):
+    calculator = SoapGAP(make_two_species_model(), directory=".")
+    with pytest.raises(TypeError, match=said):
+        SoapGAP(make_two_species_model(), **keywords)
+    with pytest.raises(TypeError, match="expected skin or n_threads"):
+        calculator.set(**keywords)
+    for fixed in ({"model": "other.safetensors"}, {"comm": None}, {"allow_external": True}):
+        with pytest.raises(TypeError, match="make a new calculator"):
+            calculator.set(**fixed)
+
+
+def test_set_changes_what_can_be_set():
+    atoms = random_structure(5)
+    atoms.calc = calculator = SoapGAP(make_two_species_model(), n_threads=1)
+    energy = atoms.get_potential_energy()
+    assert calculator.set(skin=1.0, n_threads=1) == {"skin": 1.0}
+    assert calculator.results["energy"] == energy
+    assert (calculator.potential.neighbours.skin, calculator.parameters["skin"]) == (1.0, 1.0)
+    assert calculator.set(n_threads=2) == {"n_threads": 2}
+    assert (calculator.potential.evaluator.n_threads, calculator.potential.neighbours.skin) == (2, 1.0)
+    for bad in ({"skin": -1.0}, {"skin": "wide"}, {"n_threads": -2}):
+        with pytest.raises(InputError, match="expected"):
+            calculator.set(**bad)
+    assert calculator.parameters["skin"] == calculator.potential.neighbours.skin == 1.0
+    assert calculator.potential.evaluator.n_threads == 2
+    moved = atoms.copy()
+    moved.positions[0, 0] += 0.45
+    moved.calc = calculator
+    assert moved.get_potential_energy() == Potential(make_two_species_model()).compute(moved).energy
+    assert calculator.potential.neighbours.n_built == 1
+
+
+def test_a_row_of_a_database_knows_the_model(tmp_path):
+    from ase.db import connect
+
+    model, atoms = make_two_species_model(), random_structure(5)
+    model.save(tmp_path / "m.safetensors")
+    atoms.calc = SoapGAP(tmp_path / "m.safetensors", skin=0.3, n_threads=1)
+    forces = atoms.get_forces()
+    with connect(tmp_path / "rows.db") as rows:
+        rows.write(atoms)
+    row = connect(tmp_path / "rows.db").get(1)
+    assert row.calculator == "soapgap"
+    assert row.calculator_parameters == {"model": "m.safetensors", "checksum": model.checksum, "skin": 0.3, "n_threads": 1,
+                                         "allow_external": False}
+    np.testing.assert_array_equal(row.forces, forces)
+    assert SoapGAP(model).todict()["checksum"] == model.checksum
+
+
 def test_evaluate_command_writes_what_the_potential_gives(tmp_path):
 
     import ase.io

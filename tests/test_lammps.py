@@ -8,6 +8,7 @@ from lammps_tools import CENTROID, MEASURE, VOIGT, header, lmp, lmp_ok, measured
 from models import CUTOFF, SPECIES, random_structure, two_species_model  # noqa: F401 (a fixture)
 from programs import run_python
 
+from soapgap.calculator import SoapGAP
 from soapgap.neighbours.arrays import neighbour_arrays
 from soapgap.potential import Potential
 
@@ -64,6 +65,9 @@ def assert_same_physics(potential, atoms, got):
     assert_agrees(potential, "virial", got.virial, [expected.virial[a, b] for a, b in VOIGT])
     shared, owned = atom_virials(potential, atoms)
     assert_agrees(potential, "per-atom virials", got.atom_virials, shared)
+    calculator = SoapGAP(potential.model, n_threads=1)
+    stresses = calculator.get_stresses(atoms)[:, [0, 1, 2, 5, 4, 3]]  # ASE's xx yy zz yz xz xy
+    assert_agrees(potential, "ASE's stresses", got.atom_virials, -atoms.get_volume() * stresses)
     assert_agrees(potential, "centroid virials", got.centroid_virials, owned)
     assert_agrees(potential, "sum of per-atom virials", got.atom_virials.sum(axis=0), got.virial)
     both = got.centroid_virials.sum(axis=0)

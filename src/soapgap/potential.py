@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,15 @@ def open_model(model: Model | str | Path, n_threads: int) -> tuple[Model, Evalua
 class Result:
     """Energy (eV), energies of the atoms (eV), forces (eV/Angstrom) and virial W = -dE/dstrain (eV, 3 x 3).
 
-    `energies` or `virial` is None if an external potential of the model does not give its part.
+    `energies` or `virial` is None if an external potential of the model does not give its part. `virials` (eV, n x 3 x 3) are
+    shares of the atoms in the virial (its symmetric part), if asked for and the model has no external potentials.
     """
 
     energy: float
     energies: np.ndarray | None
     forces: np.ndarray
     virial: np.ndarray | None
+    virials: np.ndarray | None = None
 
 
 class Potential:
@@ -87,8 +90,21 @@ class Potential:
         self.neighbours = NeighbourCache(self.cutoff, self.species, skin, n_lists)
         self._lock = OwnLock()
 
-    def compute(self, atoms: Atoms) -> Result:
+    def adjust(self, skin: float, n_threads: int | None) -> None:
+        """Take another skin (Angstrom) and another number of threads; results do not depend on them."""
+        check_skin(skin)
+        with self._lock:
+            self.evaluator = self.evaluator.clone(n_threads or default_threads())
+            self.neighbours = NeighbourCache(self.cutoff, self.species, skin, self.neighbours.n_lists)
+
+    def compute(self, atoms: Atoms, virials: bool = False) -> Result:
         """Evaluate one structure.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+        virials : bool
+            Whether the shares of the atoms in the virial are wanted too.
 
         Raises
         ------
@@ -96,9 +112,9 @@ class Potential:
             For elements that the model does not know, positions that are not finite, a periodic direction without a
             cell vector, a structure that an external potential of the model cannot compute.
         """
-        return self.compute_batch([atoms])[0]
+        return self.compute_batch([atoms], virials)[0]
 
-    def compute_batch(self, frames: Sequence[Atoms]) -> list[Result]:
+    def compute_batch(self, frames: Sequence[Atoms], virials: bool = False) -> list[Result]:
         """Evaluate several structures at once, as `compute` does each.
 
         Small ones go through the evaluator together: its threads share them out, and its matrix products are larger.
@@ -109,10 +125,10 @@ class Potential:
         for group in _groups([len(atoms) for atoms in frames], limit):
             # the arrays of a kept list change under another thread's evaluation as soon as its list is asked for
             with self._lock:
-                results += self._compute_together(frames[group])
+                results += self._compute_together(frames[group], virials)
         return results
 
-    def _compute_together(self, frames: Sequence[Atoms]) -> list[Result]:
+    def _compute_together(self, frames: Sequence[Atoms], virials: bool) -> list[Result]:
         parts = self.neighbours.update_many(frames)
         pairs = concatenate(parts)
         shares = np.empty(len(pairs.neighbour_atom)) if self.evaluator.needs.handed else None
@@ -121,7 +137,11 @@ class Potential:
         for atoms, part in zip(frames, parts, strict=True):
             own, these = slice(atom, atom + part.n_atoms), slice(pair, pair + len(part.neighbour_atom))
             result = self._result(part, energies[own], gradients[these], None if shares is None else shares[these])
-            results.append(_added(result, self.external.compute(atoms)) if self.external else result)
+            if self.external:
+                result = _added(result, self.external.compute(atoms))
+            elif virials:
+                result.virials = _virials(part, gradients[these])
+            results.append(result)
             atom, pair = own.stop, these.stop
         return results
 
@@ -130,6 +150,21 @@ class Potential:
             energies = energies + np.bincount(pairs.neighbour_atom, weights=shares, minlength=pairs.n_atoms)
         forces, virial = self.evaluator.forces_and_virial(pairs, gradients)
         return Result(float(energies.sum()), energies, forces, virial)
+
+
+def check_skin(skin) -> None:
+    """Raise InputError for what cannot be a skin."""
+    if not (isinstance(skin, Real) and np.isfinite(skin) and skin >= 0.0):
+        raise InputError(f"skin = {skin!r}, expected a length of 0 Angstrom or more: 0.5 suits most structures")
+
+
+def _virials(pairs: NeighbourArrays, gradients: np.ndarray) -> np.ndarray:
+    """Shares of the atoms in the symmetric part of W = -sum r (x) dE/dr, half of each pair to either, as stress/atom."""
+    of_pair = np.einsum("px,py->pxy", pairs.vectors, gradients)
+    of_pair = -0.25 * (of_pair + of_pair.transpose(0, 2, 1)).reshape(-1, 9)
+    ends = np.repeat(pairs.centre_atom, np.diff(pairs.offsets)), pairs.neighbour_atom
+    shares = [sum(np.bincount(end, each, pairs.n_atoms) for end in ends) for each in of_pair.T]
+    return np.stack(shares, axis=1).reshape(-1, 3, 3)
 
 
 def _groups(sizes: Sequence[int], limit: int) -> list[slice]:

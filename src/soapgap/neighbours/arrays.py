@@ -14,6 +14,8 @@ from soapgap.errors import InputError
 
 __all__ = ["NeighbourArrays", "complete_box", "concatenate", "find_pairs", "neighbour_arrays", "species_indices"]
 
+_FLAT = 1e-12  # of the longest: heights of a cell below this are rounding errors of vectors in one plane
+
 
 @dataclass
 class NeighbourArrays:
@@ -83,9 +85,13 @@ def complete_box(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     if not np.isfinite(cell).all():
         raise InputError(f"the cell {cell.tolist()} is not finite: expected numbers in Angstrom; check where the structure "
                          "comes from")
-    if pbc.any() and np.linalg.matrix_rank(cell[pbc]) < pbc.sum():
-        raise InputError(f"periodic along {pbc.tolist()} but the cell is {cell.tolist()}: give a cell vector for every "
-                         "periodic direction, or set pbc to False there")
+    if pbc.any() and np.linalg.matrix_rank(cell[pbc], tol=_FLAT * np.abs(cell[pbc]).max()) < pbc.sum():
+        fault = ""
+        if cell[pbc].any(axis=1).all():
+            lie = "in one plane" if pbc.sum() == 3 else "on one line"
+            fault = f", whose {pbc.sum()} vectors of periodic directions lie {lie}"
+        raise InputError(f"periodic along {pbc.tolist()} but the cell is {cell.tolist()}{fault}: give a cell vector for every "
+                         "periodic direction, independent of the others, or set pbc to False there")
     return complete_cell(np.where(pbc[:, None], cell, 0.0)) if not pbc.all() else cell
 
 
