@@ -111,7 +111,8 @@ void Exclusions::warn()
   if (comm->me != 0) return;
   if (!gone.empty())
     error->warning(FLERR, "pair_style soapgap: 'neigh_modify exclude', or a fix such as gcmc, excludes from all atoms those of group " +
-                              gone + ": they contribute nothing while they are in it, as if deleted");
+                              gone + ": they contribute nothing while they are in it, as if deleted; if this is not meant, "
+                              "remove the line from the input");
   if (!partial.empty())
     error->warning(FLERR, "pair_style soapgap: 'neigh_modify exclude' takes neighbours out of the many-body environments (" +
                               partial + "); energies and forces are those of atoms that do not see each other; an atom "

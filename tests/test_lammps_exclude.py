@@ -9,6 +9,7 @@ from ase.build import bulk
 from few_body_models import make_average_model
 from lammps_tools import MEASURE, header, lmp_ok, measured, thermo, write_data
 from models import SPECIES, pair_term, random_structure, soap_term
+from programs import run_python
 
 from soapgap.model import Model
 from soapgap.potential import Potential
@@ -115,6 +116,39 @@ def test_rules_that_come_and_go_between_runs(tmp_path):
     one, two = (potential.compute(without(atoms, gone)).energy for gone in ([6], [6, 7]))
     assert thermo(run.stdout)[:, 1] == pytest.approx([whole, one, whole, whole, two], rel=1e-11)
     assert run.stdout.count(WARNING) == 2
+
+
+TRIAL = """
+from mpi4py import MPI
+from lammps import lammps
+import soapgap.lammps
+lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+soapgap.lammps.load(lmp)
+lmp.file("in.lammps")
+mask, tags = lmp.numpy.extract_atom("mask"), lmp.numpy.extract_atom("id")
+bit = 2 ** lmp.available_ids("group").index("out")
+for i, tag in enumerate(tags[: lmp.get_natoms()]):
+    if tag in (2, 3):
+        mask[i] = bit
+lmp.command("run 0")
+print(repr(lmp.get_thermo("pe")))
+"""
+
+
+def test_a_trial_deletion_in_a_cell_smaller_than_the_cutoff(tmp_path):
+    """fix gcmc leaves the atoms of a molecule in the excluded group alone, not in `all`: they are in each other's lists, and in
+    their images'."""
+    pytest.importorskip("mpi4py")
+    atoms, model = bulk("Li", "bcc", 3.5, cubic=True).repeat((2, 1, 1)), make_lithium_model()
+    atoms.rattle(0.2, seed=4)
+    model.save(tmp_path / "model.safetensors")
+    write_data(tmp_path / "data.lammps", atoms, ["Li"])
+    rules = "group out subtract all all\nneigh_modify exclude group out all\nrun 0\n"
+    (tmp_path / "in.lammps").write_text(header() + STYLE + rules)
+    run = run_python("-c", TRIAL, folder=tmp_path)
+    assert run.status == 0, run.stderr
+    expected = Potential(model, n_threads=1).compute(without(atoms, [1, 2])).energy
+    assert float(run.stdout.split()[-1]) == pytest.approx(expected, rel=1e-11)
 
 
 LENGTH, MEAN, TEMPERATURE = 24.0, 20, 600.0
