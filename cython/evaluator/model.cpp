@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "file/reader.hpp"
 #include "terms/averaged_soap.hpp"
@@ -54,7 +55,7 @@ void read_property(ModelData &model, File &file, const json &entry, const std::s
   Property property;
   property.offsets = read_offsets(entry["offsets"], where + ".offsets", model.species.size(), static_cast<std::size_t>(info.n_out));
   int n = 0;
-  for (const json &term : entry["terms"])
+  for (const json &term : read_list(entry, "terms", where))
     property.terms.push_back(read_term({file, model.species, info.n_out}, term, where + ".terms[" + std::to_string(n++) + "]"));
   try {
     model.n_sums = AveragedSoapTerm::join(property.terms, model.n_sums);
@@ -90,8 +91,7 @@ void check_format(const json &meta) {
 }
 
 void read_metadata(ModelData &model, File &file) {
-  const json meta = json::parse(file.metadata, nullptr, false);
-  if (meta.is_discarded() || !meta.is_object()) fail(std::string("its metadata are not valid JSON") + damaged);
+  const json meta = parse_json(file.metadata.data(), file.metadata.size(), "its metadata");
   check_format(meta);
   if (meta.contains("external"))
     check_keys(meta, "metadata", {"format", "checksum", "units", "species", "properties", "provenance", "external"});
@@ -100,7 +100,11 @@ void read_metadata(ModelData &model, File &file) {
   verify_checksum(file);
   if (meta["units"] != json{{"energy", "eV"}, {"length", "Angstrom"}}) fail("units other than eV and Angstrom");
   model.species = meta["species"].get<std::vector<std::string>>();
-  if (model.species.empty()) fail(std::string("no species") + damaged);
+  if (model.species.empty() || model.species.size() > 256)
+    fail(std::to_string(model.species.size()) + " species, expected 1 to 256" + damaged);
+  if (std::set<std::string>(model.species.begin(), model.species.end()).size() != model.species.size())
+    fail(std::string("its species name an element twice") + damaged);
+  read_object(meta, "provenance", "metadata");
   if (!meta["properties"].is_array() || meta["properties"].empty()) fail(std::string("no properties") + damaged);
   int n = 0;
   for (const json &entry : meta["properties"]) read_property(model, file, entry, "properties[" + std::to_string(n++) + "]");

@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace soapgap {
@@ -26,7 +27,11 @@ struct Tensor {
 struct File {
   std::string metadata;
   std::map<std::string, Tensor> tensors;
+  std::uint64_t numbers_left = 0;  // see `claim_memory`
 };
+
+// The object that a text is; refused, before it is parsed, where it is nested too deeply. `what` names it in messages.
+json parse_json(const char *text, std::size_t n, const std::string &what);
 
 File read_container(const char *bytes, std::size_t n_bytes);
 
@@ -40,7 +45,16 @@ int read_count(const json &object, const char *key, const std::string &where, in
 std::vector<double> read_numbers(const json &object, const char *key, const std::string &where, std::size_t n);
 // A name of a list as its place in it.
 int read_choice(const json &object, const char *key, const std::string &where, std::initializer_list<const char *> names);
+// A list of whole numbers within [low, high].
+std::vector<std::int64_t> read_whole_numbers(const json &list, const std::string &where, std::int64_t low, std::int64_t high);
+// The value of a key, which must be a list, or an object.
+const json &read_list(const json &object, const char *key, const std::string &where);
+const json &read_object(const json &object, const char *key, const std::string &where);
 int read_species(const std::vector<std::string> &species, const json &symbol, const std::string &where);
+
+// To be called before memory for so many numbers (8 bytes each) is taken: terms may share tensors, and each makes its own of them, so
+// that a small file could ask for any amount. Refused is what goes beyond 64 MiB and 64 times the size of the file.
+void claim_memory(File &, std::uint64_t n_numbers, const std::string &where);
 
 // A tensor by its role; shape: expected extents, -1 for any.
 std::vector<double> read_array(File &, const json &tensors, const char *role, const std::string &where,

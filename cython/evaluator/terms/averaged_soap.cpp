@@ -45,6 +45,7 @@ void AveragedSoapTerm::total_pull(const Job &job, double n_centres, double *pull
 }
 
 void AveragedSoapTerm::evaluate(const Job &job, const Batch &batch, ThreadBuffers &buffers) const {
+  if (exact().kernel.n_sparse == 0) return;  // as in SoapTerm
   SoapBuffers &b = buffers.of<SoapBuffers>();
   const Features &f = exact().features;
   const std::int64_t n_c = exact().source.layout.n_c;
@@ -67,6 +68,19 @@ void AveragedSoapTerm::rows(const System &, const Batch &, ThreadBuffers &, cons
   throw Error("rows of a design matrix are not made for averaged descriptors (one for a whole structure)");
 }
 
+// Whether c, p and x of two forms lie in memory alike and are made alike: the sum of both is read with either.
+static bool same_features(const SoapForm &a, const SoapForm &b) {
+  const auto same_shell = [](const Shell &s, const Shell &t) {
+    return s.n == t.n && s.n_padded == t.n_padded && s.n_row == t.n_row && s.radial == t.radial && s.c == t.c;
+  };
+  const auto same_pair = [](const ChannelPair &p, const ChannelPair &q) { return p.i == q.i && p.j == q.j && p.factor == q.factor; };
+  const std::vector<Shell> &s = a.source.layout.shells, &t = b.source.layout.shells;
+  const Features &f = a.features, &g = b.features;
+  return a.source.layout.n_channels == b.source.layout.n_channels && a.source.layout.n_c == b.source.layout.n_c &&
+         std::equal(s.begin(), s.end(), t.begin(), t.end(), same_shell) && f.n == g.n && f.normalise == g.normalise &&
+         f.factor == g.factor && std::equal(f.pairs.begin(), f.pairs.end(), g.pairs.begin(), g.pairs.end(), same_pair);
+}
+
 std::int64_t AveragedSoapTerm::join(const std::vector<std::unique_ptr<Term>> &terms, std::int64_t start) {
   std::map<int, std::vector<AveragedSoapTerm *>> groups;
   for (const auto &term : terms)
@@ -76,9 +90,10 @@ std::int64_t AveragedSoapTerm::join(const std::vector<std::unique_ptr<Term>> &te
     const SoapForm &first = group.front()->exact();
     for (const AveragedSoapTerm *term : group) {
       const SoapForm &form = term->exact();
-      if (form.source.layout.n_c != first.source.layout.n_c || form.features.n != first.features.n ||
-          form.kernel.n_sparse != first.kernel.n_sparse || std::count(centres.begin(), centres.end(), term->centre()))
-        throw Error("features.average = " + std::to_string(number) + " joins terms that do not belong together");
+      if (!same_features(form, first) || form.kernel.n_sparse != first.kernel.n_sparse || form.kernel.zeta != first.kernel.zeta ||
+          std::count(centres.begin(), centres.end(), term->centre()))
+        throw Error("features.average = " + std::to_string(number) + " joins terms that differ in n_max, l_max, channels, features or "
+                    "sparse points, or have the same centre; expected terms that differ in their centre alone");
       centres.push_back(term->centre());
     }
     for (AveragedSoapTerm *term : group) {

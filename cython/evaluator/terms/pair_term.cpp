@@ -64,6 +64,8 @@ void EmbeddingTerm::evaluate(const Job &job, const Batch &batch, ThreadBuffers &
       const double r = density ? distance(nb.vectors + 3 * p) : 0.0;
       if (density && r < density->stop()) rho += Lookup(*density, r)(0).value;
     }
+    if (!std::isfinite(rho))  // it says where in a table to look
+      throw Error("the density of an embedded atom is not finite; expected a number within the model's table: check the model's numbers");
     const Lookup at(energy_, rho);
     double slope = 0.0;
     for (int o = 0; o < job.n_out; ++o) {

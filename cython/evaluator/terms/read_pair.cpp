@@ -35,7 +35,8 @@ std::unique_ptr<Term> read_pair_term(const TermContext &context, const json &ter
   read_kind(source, where + ".source", {"pair_table"});
   check_keys(source, where + ".source", {"kind", "cutoff", "segments"});
   const double cutoff = read_number(source, "cutoff", where + ".source", 1e-3, 1e3);
-  RadialTable table = read_table(context.file, source.at("segments"), tensors, where, context.n_out, cutoff);
+  RadialTable table = read_table(context.file, read_list(source, "segments", where + ".source"), tensors, where, context.n_out, cutoff);
+  read_object(term, "origin", where);
   std::unique_ptr<PairProcess> process;
   if (!term.at("kernel").is_null()) process = read_process(context.file, term.at("kernel"), tensors, where + ".kernel");
   claim_other_tensors(context.file, tensors, where);
@@ -51,13 +52,14 @@ std::unique_ptr<Term> read_embedding_term(const TermContext &context, const json
   const double cutoff = read_number(source, "cutoff", where + ".source", 1e-3, 1e3);
   const auto read = [&](const json &part, const std::string &name, int n_functions) {
     check_keys(part, name, {"segments", "tensors"});
-    const json &segments = part.at("segments");
-    if (!segments.is_array() || segments.empty() || segments.back().size() != 3) fail(name + " has no segments" + damaged);
+    const json &segments = read_list(part, "segments", name);
+    if (segments.empty() || !segments.back().is_array() || segments.back().size() != 3) fail(name + " has no segments" + damaged);
     return read_table(context.file, segments, part.at("tensors"), name, n_functions, segments.back()[1].get<double>());
   };
   RadialTable energy = read(term.at("energy"), where + ".energy", context.n_out);
   std::vector<RadialTable> densities(context.species.size());
-  if (term.at("densities").size() != term.at("neighbours").size())
+  read_object(term, "origin", where);
+  if (read_list(term, "densities", where).size() != read_list(term, "neighbours", where).size())
     fail(where + ".densities and neighbours differ in number" + damaged);
   for (std::size_t n = 0; n < term.at("neighbours").size(); ++n) {
     const std::string name = where + ".densities[" + std::to_string(n) + "]";

@@ -1,4 +1,5 @@
 // Reads soap terms and their reduced forms. SPDX-License-Identifier: BSD-3-Clause
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -81,6 +82,23 @@ void read_channels(SourceShape &shape, const json &channels, const std::string &
   for (int channel = 0; channel < shape.n_channels; ++channel) shape.block_of.push_back(channel);
 }
 
+// What evaluation makes room for must not grow beyond what a machine has: products of all functions of an l with one another, and the
+// coefficients of a batch of centres. Eighty-nine species with twelve functions each and l_max = 12 are 1068 functions and 180492
+// coefficients.
+void check_sizes(const SourceShape &shape, const std::string &where) {
+  constexpr std::int64_t most_functions = 4096, most_coefficients = std::int64_t(1) << 20;
+  std::int64_t n_functions = 0, n_coefficients = 0;
+  for (std::size_t l = 0; l < shape.n_of_l.size(); ++l) {
+    const std::int64_t n = std::int64_t(shape.n_channels) * ((shape.n_of_l[l] + 3) / 4 * 4);
+    n_functions = std::max(n_functions, n);
+    n_coefficients += static_cast<std::int64_t>(2 * l + 1) * n;
+  }
+  if (n_functions > most_functions || n_coefficients > most_coefficients)
+    fail(where + ": the expansion has " + std::to_string(n_functions) + " functions of one l and " + std::to_string(n_coefficients) +
+         " coefficients, expected at most " + std::to_string(most_functions) + " and " + std::to_string(most_coefficients) +
+         ": reduce n_max, l_max or the number of channels");
+}
+
 void read_source(SoapShapes &shapes, const TermContext &context, const json &term, const std::string &where) {
   const json &source = term.at("source");
   const std::string here = where + ".source";
@@ -88,7 +106,7 @@ void read_source(SoapShapes &shapes, const TermContext &context, const json &ter
   read_kind(source, here, {"pair_table"});
   check_keys(source, here, {"kind", "cutoff", "n_max", "l_max", "segments", "channels", "basis"});
   shape.group_of_species.assign(context.species.size(), -1);
-  for (const json &symbol : term.at("neighbours")) {
+  for (const json &symbol : read_list(term, "neighbours", where)) {
     int &group = shape.group_of_species[read_species(context.species, symbol, where + ".neighbours")];
     if (group >= 0) fail(where + ".neighbours names a species twice" + damaged);
     group = static_cast<int>(shape.block_of.size());
@@ -102,7 +120,9 @@ void read_source(SoapShapes &shapes, const TermContext &context, const json &ter
     read_channels(shape, source.at("channels"), here + ".channels", term.at("neighbours").size());
   std::vector<std::int64_t> leading;
   if (shape.table_per_group) leading.push_back(static_cast<std::int64_t>(shape.block_of.size()));
-  shapes.table = read_table(context.file, source.at("segments"), term.at("tensors"), where, (l_max + 1) * n_max,
+  check_sizes(shape, here);
+  read_object(source, "basis", here);
+  shapes.table = read_table(context.file, read_list(source, "segments", here), term.at("tensors"), where, (l_max + 1) * n_max,
                             read_number(source, "cutoff", here, 1e-3, 1e3), leading);
 }
 
@@ -148,13 +168,14 @@ Source read_reduced_source(const SoapForm &exact, const SoapShapes &shapes, File
   const json &tensors = reduced.at("tensors");
   SourceShape shape = shapes.source;
   shape.table_per_group = true;
-  shape.n_of_l = reduced.at("n_radial").get<std::vector<int>>();
+  shape.n_of_l.clear();
+  for (std::int64_t n : read_whole_numbers(reduced.at("n_radial"), where + ".n_radial", 0, 1000)) shape.n_of_l.push_back(static_cast<int>(n));
   const std::vector<Shell> &shells = exact.source.layout.shells;
   if (shape.n_of_l.size() != shells.size()) fail(where + ".n_radial has not one entry for each l" + damaged);
   RadialTable own;
   own.segments = shapes.table.segments;
   for (std::size_t l = 0; l < shape.n_of_l.size(); ++l) {
-    if (shape.n_of_l[l] < 0 || shape.n_of_l[l] > shells[l].n) fail(where + ".n_radial is out of range" + damaged);
+    if (shape.n_of_l[l] > shells[l].n) fail(where + ".n_radial is out of range" + damaged);
     if (!shapes.features.pairs.empty() && shape.n_of_l[l] != shells[l].n)
       fail(where + ".n_radial differs from the term's, whose features are a list" + damaged);
     own.n_functions += shape.n_of_l[l];
@@ -192,6 +213,7 @@ Kernel read_reduced_kernel(const SoapForm &exact, const TermContext &context, co
 std::unique_ptr<SoapForm> read_reduced(const SoapForm &exact, const SoapShapes &shapes, const TermContext &context,
                                        const json &reduced, const std::string &where) {
   check_keys(reduced, where, {"form", "n_radial", "n_points", "n_single", "tensors", "report"});
+  read_object(reduced, "report", where);
   const json &tensors = reduced.at("tensors");
   check_keys(tensors, where + ".tensors", {"radial", "centre_values", "features", "points", "weights"});
   auto form = std::make_unique<SoapForm>();
@@ -223,6 +245,7 @@ std::unique_ptr<Term> read_soap_term(const TermContext &context, const json &ter
   exact.kernel = read_kernel(context, term, where, exact.features.n);
   const json &reduced = term.at("reduced");
   if (shapes.average >= 0) {
+    claim_memory(context.file, static_cast<std::uint64_t>(exact.source.layout.n_c), where);
     if (!reduced.is_null()) fail(where + ": a descriptor of a whole structure has no reduced form" + damaged);
     return std::make_unique<AveragedSoapTerm>(centre, std::move(exact), shapes.average);
   }

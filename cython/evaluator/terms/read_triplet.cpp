@@ -23,6 +23,7 @@ std::unique_ptr<TripletGrid> read_grid(const TripletShape &shape, const TermCont
   for (int a = 0; a < 3; ++a) {
     if (!(n[a] >= 1 && n[a] <= 10000) || n[a] != std::floor(n[a])) fail(where + ".n_intervals is out of range" + damaged);
     read->h[a] = lengths[a] / n[a];
+    if (!std::isnormal(read->h[a])) fail(where + ": the step of an axis is not a positive finite number" + damaged);
     read->n[a] = static_cast<int>(n[a]) + 5;
     extents.push_back(read->n[a]);
   }
@@ -41,13 +42,14 @@ void read_kernel(TripletShape &shape, const json &kernel, const std::string &whe
   const std::vector<double> theta = read_numbers(kernel, "theta", where, 3);
   for (int a = 0; a < 3; ++a)
     if (!((shape.theta[a] = theta[a]) > 0.0)) fail(where + ".theta is not positive" + damaged);
-  if (!kernel.at("permutations").is_array() || kernel.at("permutations").empty())
-    fail(where + ".permutations is not a list" + damaged);
+  if (read_list(kernel, "permutations", where).empty() || kernel.at("permutations").size() > 6)
+    fail(where + ".permutations has " + std::to_string(kernel.at("permutations").size()) + " entries, expected 1 to 6" + damaged);
   for (const json &permutation : kernel.at("permutations")) {
-    std::vector<int> order = permutation.get<std::vector<int>>(), sorted = order;
+    const std::vector<std::int64_t> order = read_whole_numbers(permutation, where + ".permutations", 0, 2);
+    std::vector<std::int64_t> sorted = order;
     std::sort(sorted.begin(), sorted.end());
-    if (sorted != std::vector<int>{0, 1, 2}) fail(where + ".permutations holds something else than orders of 0, 1, 2" + damaged);
-    shape.permutations.insert(shape.permutations.end(), order.begin(), order.end());
+    if (sorted != std::vector<std::int64_t>{0, 1, 2}) fail(where + ".permutations holds something else than orders of 0, 1, 2" + damaged);
+    for (std::int64_t place : order) shape.permutations.push_back(static_cast<int>(place));
   }
 }
 
@@ -79,6 +81,8 @@ std::unique_ptr<Term> read_triplet_term(const TermContext &context, const json &
   shape.weights = read_array(context.file, tensors, "weights", where, {context.n_out, n});
   if (tensors.contains("sparse_cutoff")) shape.factors = read_array(context.file, tensors, "sparse_cutoff", where, {n});
   claim_other_tensors(context.file, tensors, where);
+  read_object(term, "origin", where);
+  claim_memory(context.file, static_cast<std::uint64_t>(context.n_out) * (sizeof(TripletKernel) / sizeof(double) + 4), where);
   auto grid = read_grid(shape, context, term.at("grid"), where + ".grid");
   return std::make_unique<TripletTerm>(std::move(shape), context.n_out, std::move(grid));
 }

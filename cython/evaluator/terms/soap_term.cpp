@@ -48,6 +48,7 @@ SoapTerm::SoapTerm(int centre, SoapForm exact, std::unique_ptr<SoapForm> reduced
 
 void SoapTerm::evaluate(const Job &job, const Batch &batch, ThreadBuffers &buffers) const {
   const SoapForm &form = reduced_ ? *reduced_ : exact_;
+  if (!form.kernel.matrix && form.kernel.n_sparse == 0) return;  // adds nothing, and its features are not bounded by the file's size
   SoapBuffers &b = buffers.of<SoapBuffers>();
   const int n = batch.n, n_out = job.n_out;
   forward(form, job.neighbours(), batch, b, buffers.watch);
