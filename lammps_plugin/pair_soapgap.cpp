@@ -19,6 +19,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <stdexcept>
 
 using namespace LAMMPS_NS;
 
@@ -390,17 +391,36 @@ void PairSoapGAP::tally_pair_virial(int i, int j, const double *r, const double 
   }
 }
 
+// Whether anything of a chunk is infinite or NaN shows in the sum of all of it: one addition for each number, in the loops that read
+// them anyway. This finds the atom.
+void PairSoapGAP::refuse_not_finite()
+{
+  tagint tag = 0;
+  for (std::size_t c = 0; c < chunk.centre_atom.size() && tag == 0; c++) {
+    bool finite = std::isfinite(chunk.energies[c]);
+    for (std::int64_t k = 3 * chunk.offsets[c]; k < 3 * chunk.offsets[c + 1]; k++)
+      finite = finite && std::isfinite(chunk.gradients[static_cast<std::size_t>(k)]);
+    if (!finite) tag = atom->tag[chunk.centre_atom[c]];
+  }
+  throw std::runtime_error("the energy or forces of the model are not finite, first at atom " + std::to_string(tag) +
+                           " (got infinity or NaN, expected numbers in eV and eV/A): look for atoms on one site or far closer than in "
+                           "the training data, and lower the timestep; if there are none, the model's numbers are too large: fit it again");
+}
+
 // Adds the energies and gradients of a chunk to what LAMMPS asked for.
 void PairSoapGAP::spread_chunk()
 {
   double **f = atom->f;
+  double sum = 0.0;
   for (std::size_t c = 0; c < chunk.centre_atom.size(); c++) {
     const int i = chunk.centre_atom[c];
+    sum += chunk.energies[c];
     if (eflag_global) eng_vdwl += chunk.energies[c];
     if (eflag_atom) eatom[i] += chunk.energies[c];
     for (std::int64_t p = chunk.offsets[c]; p < chunk.offsets[c + 1]; p++) {
       const int j = chunk.neighbour_atom[static_cast<std::size_t>(p)];
       const double *g = chunk.gradients.data() + 3 * p;
+      sum += g[0] + g[1] + g[2];
       for (int k = 0; k < 3; k++) {
         f[i][k] += g[k];
         f[j][k] -= g[k];
@@ -412,6 +432,7 @@ void PairSoapGAP::spread_chunk()
       if (vflag_either) tally_pair_virial(i, j, chunk.vectors.data() + 3 * p, g);
     }
   }
+  if (!std::isfinite(sum)) refuse_not_finite();
 }
 
 // Calls work(system) for one chunk of centres after the other.

@@ -73,6 +73,7 @@ class PairSoapGAP : public Pair {
   double common_scale();
   void scale_chunk(double);
   void spread_chunk();
+  void refuse_not_finite();
   void tally_pair_virial(int, int, const double *, const double *);
 };
 

@@ -18,7 +18,7 @@ from soapgap.neighbours.arrays import NeighbourArrays, concatenate
 from soapgap.neighbours.cache import NeighbourCache
 from soapgap.ranks import under_launcher
 
-__all__ = ["Potential", "Result", "default_threads", "open_model"]
+__all__ = ["Potential", "Result", "check_finite", "default_threads", "open_model"]
 
 TOGETHER = 256  # atoms for each thread, two batches; beyond it products gain nothing, and pairs of all leave the caches
 
@@ -60,6 +60,25 @@ class Result:
     forces: np.ndarray
     virial: np.ndarray | None
     virials: np.ndarray | None = None
+
+
+def check_finite(*results: np.ndarray) -> None:
+    """No host goes on with numbers that mean nothing.
+
+    Parameters
+    ----------
+    *results : ndarray
+        Energies, forces, virials, in any shape.
+
+    Raises
+    ------
+    InputError
+        One of them is not finite.
+    """
+    if not all(np.isfinite(numbers).all() for numbers in results):
+        raise InputError("the energy or forces of the model are not finite (got infinity or NaN, expected numbers in eV and eV/Angstrom): "
+                         "look for atoms on one site or far closer than in the training data; if there are none, the model's numbers are "
+                         "too large: fit it again")
 
 
 class Potential:
@@ -149,6 +168,7 @@ class Potential:
         if shares is not None:
             energies = energies + np.bincount(pairs.neighbour_atom, weights=shares, minlength=pairs.n_atoms)
         forces, virial = self.evaluator.forces_and_virial(pairs, gradients)
+        check_finite(energies, forces, virial)
         return Result(float(energies.sum()), energies, forces, virial)
 
 

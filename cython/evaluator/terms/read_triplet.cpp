@@ -15,6 +15,7 @@ std::unique_ptr<TripletGrid> read_grid(const TripletShape &shape, const TermCont
   if (grid.is_null()) return nullptr;
   check_keys(grid, where, {"n_intervals", "tensors", "report"});
   check_keys(grid.at("tensors"), where + ".tensors", {"coefficients"});
+  read_object(grid, "report", where);
   const std::vector<double> n = read_numbers(grid, "n_intervals", where, 3);
   auto read = std::make_unique<TripletGrid>();
   const double rc = shape.cutoff;

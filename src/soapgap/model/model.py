@@ -111,6 +111,16 @@ class Model:
             If it is damaged, altered, from a newer soapgap, or holds more than an energy.
         """
         evaluator = Evaluator(content, n_threads)
+        try:
+            return cls._read(evaluator, content), evaluator
+        except ModelFileError:
+            raise
+        except Exception as error:  # the reader has checked what evaluation uses; origins, reports and recipes may hold anything
+            raise ModelFileError(f"the model's metadata are not understood ({type(error).__name__}: {error}); the file is damaged or was "
+                                 "not written by soapgap: copy it again or make it again") from None
+
+    @classmethod
+    def _read(cls, evaluator: Evaluator, content: bytes) -> "Model":
         meta = json.loads(evaluator.metadata)
         tensors = _arrays(content)
         entry, *others = meta["properties"]
@@ -125,7 +135,7 @@ class Model:
         except InputError as error:
             raise ModelFileError(f"an external potential is not understood: {error}") from None
         e0 = {symbol: offsets[0] for symbol, offsets in zip(meta["species"], entry["offsets"])}
-        return cls(meta["species"], e0, terms, meta["provenance"], external), evaluator
+        return cls(meta["species"], e0, terms, meta["provenance"], external)
 
     @classmethod
     def load(cls, path) -> "Model":

@@ -17,7 +17,7 @@ from soapgap.model.external import External
 from soapgap.parallel.channel import Channel
 from soapgap.parallel.plans import Plans
 from soapgap.parallel.share import RankShare, Totals
-from soapgap.potential import Result, default_threads, open_model
+from soapgap.potential import Result, check_finite, default_threads, open_model
 from soapgap.ranks import Ranks
 
 __all__ = ["ParallelPotential"]
@@ -313,6 +313,7 @@ class ParallelPotential:
     def _contribute(self, number: int, totals: Totals) -> None:
         start, share = time.process_time(), self._shares[number]
         share.add(self.evaluator, totals)
+        check_finite(totals.flat)
         if self.external:
             # a frame's external potentials are the work of one rank, whoever has its atoms
             for frame in range(self._channel.rank, len(share.batch.sizes), self._channel.size):
