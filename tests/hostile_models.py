@@ -10,8 +10,8 @@ import numpy as np
 from soapgap.model import model as module
 
 #: Values that a reader must not trust, in the place of a number, of a list, of anything.
-_VALUES = [0, -1, 1, 2, 7, 4096, 2**31 - 1, 2**31, 2**32 + 2, 2**63 - 1, 2**63, 2**64 - 1, -2**63, 0.5, -0.0, 5e-324, 1e-300, 1e300, 1.7e308,
-           "", "Si", "\u0000", None, True, False, [], {}, [[]], [0.0], {"kind": "soap"}]
+_VALUES = [0, -1, 1, 2, 7, 4096, 2**31 - 1, 2**31, 2**32 + 2, 2**63 - 1, 2**63, 2**64 - 1, -2**63, 0.5, -0.0, 5e-324, 1e-300,
+           1e300, 1.7e308, "", "Si", "\u0000", None, True, False, [], {}, [[]], [0.0], {"kind": "soap"}]
 
 
 def unpacked(content: bytes) -> tuple[dict, dict[str, np.ndarray]]:
@@ -19,9 +19,8 @@ def unpacked(content: bytes) -> tuple[dict, dict[str, np.ndarray]]:
     n = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8:8 + n])
     meta = json.loads(header.pop("__metadata__")["soapgap"])
-    arrays = {name: np.frombuffer(content[8 + n:], "<f8", count=int(np.prod(e["shape"])), offset=e["data_offsets"][0]).reshape(e["shape"])
-              if np.prod(e["shape"]) else np.zeros(e["shape"]) for name, e in header.items()}
-    return meta, arrays
+    data = content[8 + n:]
+    return meta, {name: np.frombuffer(data[slice(*e["data_offsets"])], "<f8").reshape(e["shape"]) for name, e in header.items()}
 
 
 def packed(meta: dict, arrays: dict[str, np.ndarray], entries: Callable = lambda entries: None) -> bytes:
@@ -59,7 +58,7 @@ def changed(meta: dict, path: tuple, value) -> dict:
 
 
 def mutants(content: bytes, n: int, seed: int) -> Iterator[bytes]:
-    """`n` seeded mutations: bytes, values of the metadata, sizes and numbers of arrays; all but the first kind with a right checksum."""
+    """`n` seeded mutations: bytes, values of the metadata, sizes and numbers of arrays; all but bytes with a right checksum."""
     rng = np.random.default_rng(seed)
     meta, arrays = unpacked(content)
     paths = [path for path in places(meta) if path and path[0] not in ("checksum", "provenance", "format")]
@@ -103,7 +102,7 @@ def _other_array(arrays, rng):
     array = arrays[name].copy()
     action = int(rng.integers(4))
     if action == 0 and array.size:
-        array.flat[int(rng.integers(array.size))] = [np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324, 1e9, -1.0, 0.5][int(rng.integers(9))]
+        array.flat[int(rng.integers(array.size))] = rng.choice([np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324, 1e9, -1.0, 0.5])
     elif action == 1 and array.ndim:
         array = np.repeat(array, int(rng.integers(0, 4)), axis=int(rng.integers(array.ndim)))
     elif action == 2:

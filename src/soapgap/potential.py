@@ -76,9 +76,9 @@ def check_finite(*results: np.ndarray) -> None:
         One of them is not finite.
     """
     if not all(np.isfinite(numbers).all() for numbers in results):
-        raise InputError("the energy or forces of the model are not finite (got infinity or NaN, expected numbers in eV and eV/Angstrom): "
-                         "look for atoms on one site or far closer than in the training data; if there are none, the model's numbers are "
-                         "too large: fit it again")
+        raise InputError("the energy or forces of the model are not finite (got infinity or NaN, expected numbers in eV and "
+                         "eV/Angstrom): look for atoms on one site or far closer than in the training data; if there are none, "
+                         "the model's numbers are too large: fit it again")
 
 
 class Potential:

@@ -115,9 +115,9 @@ class Model:
             return cls._read(evaluator, content), evaluator
         except ModelFileError:
             raise
-        except Exception as error:  # the reader has checked what evaluation uses; origins, reports and recipes may hold anything
-            raise ModelFileError(f"the model's metadata are not understood ({type(error).__name__}: {error}); the file is damaged or was "
-                                 "not written by soapgap: copy it again or make it again") from None
+        except Exception as error:  # what evaluation does not use may hold anything: origins, reports, recipes
+            raise ModelFileError(f"the model's metadata are not understood ({type(error).__name__}: {error}); the file is "
+                                 "damaged or was not written by soapgap: copy it again or make it again") from None
 
     @classmethod
     def _read(cls, evaluator: Evaluator, content: bytes) -> "Model":
