@@ -302,6 +302,69 @@ def run_dynamics(steps, **arguments):
     return atoms
 
 
+def refused(comm):
+    """What ranks with structures that differ in one thing get, and that they go on; a bit of rank 1 alone, too."""
+    from soapgap import SoapGAP
+
+    atoms, found, calculator = crystal(1), {}, SoapGAP(cheap_model(), comm=comm, n_threads=1)
+    changes = {"numbers": lambda a: a.symbols.__setitem__(0, "O" if a.symbols[0] == "Si" else "Si"),
+               "positions": lambda a: a.positions.__setitem__((3, 1), np.nextafter(a.positions[3, 1], 9.0)),
+               "cell": lambda a: a.cell.__setitem__((2, 0), 0.01), "pbc": lambda a: setattr(a, "pbc", (True, True, False)),
+               "number of atoms": lambda a: a.pop(), "nan": lambda a: a.positions.__setitem__((0, 0), np.nan)}
+    for name, change in changes.items():
+        other = atoms.copy()
+        if comm.rank == comm.size - 1:
+            change(other)
+        found[name] = _raised(lambda other=other: calculator.get_potential_energy(other))
+    found["stresses"] = _raised(lambda: calculator.get_stresses(atoms))
+    return found, calculator.get_potential_energy(atoms)
+
+
+def band(comm):
+    """ASE's NEB with an image for each rank; the calculators with and without `comm`."""
+    from ase.mep import NEB
+
+    from soapgap import SoapGAP
+
+    found = []
+    for shared in (comm, None):
+        images = [crystal(1) for _ in range(comm.size + 2)]
+        for number, image in enumerate(images):
+            image.positions[0, 0] += 0.1 * number
+            image.calc = SoapGAP(cheap_model(), comm=shared, n_threads=1)
+        neb = NEB(images, parallel=True, method="improvedtangent")
+        for end in (images[0], images[-1]):
+            end.get_potential_energy()
+        found.append(_raised(neb.get_forces))
+        if shared is None:
+            found.append(neb.energies[1:-1].tolist())
+            found.append([SoapGAP(cheap_model(), n_threads=1).get_potential_energy(image) for image in images[1:-1]])
+    return found
+
+
+def copied(comm):
+    """Copies and pickles of a calculator on all ranks, on the world of ASE, and on a communicator of the program's own."""
+    import copy
+
+    from ase.parallel import world
+
+    from soapgap import SoapGAP
+
+    atoms, moved = crystal(1), crystal(1, seed=2)
+    calculator = SoapGAP(cheap_model(), comm=world, n_threads=1)
+    calculator.get_potential_energy(atoms)
+    own = SoapGAP(cheap_model(), comm=comm.Split(0), n_threads=1)
+    others = [pickle.loads(pickle.dumps(calculator)), copy.deepcopy(calculator), copy.deepcopy(own), copy.copy(own)]
+    if comm.rank == 0:  # which may do so alone
+        copy.deepcopy(calculator)
+        pickle.loads(pickle.dumps(calculator))
+    changed = calculator.set(skin=1.5)
+    energies = [each.get_potential_energy(moved) for each in (calculator, own, *others)]
+    kept = [each.potential.skin for each in (calculator, own, *others)]
+    return (energies, kept, changed, _raised(lambda: pickle.dumps(own)), _raised(lambda: SoapGAP(cheap_model(), comm="world")),
+            SoapGAP(cheap_model(), n_threads=1).get_potential_energy(moved), comm.allreduce(1))
+
+
 # ---- without MPI --------------------------------------------------------------------------------------------------
 
 def pairs_by_domains(atoms, cutoff, n_domains):

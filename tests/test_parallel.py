@@ -287,6 +287,57 @@ def test_dynamics_in_ase_on_two_ranks(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(outcomes[0], outcomes[1]))
 
 
+@with_ranks
+@pytest.mark.parametrize("n_ranks", [2, 3])
+def test_ranks_that_hold_different_structures_are_told(tmp_path, n_ranks):
+    outcomes = tools.on_ranks(n_ranks, "refused", tmp_path)
+    for rank, (found, energy) in enumerate(outcomes):
+        kind, said = found.pop("stresses")
+        assert (kind, "without comm" in said) == ("PropertyNotImplementedError", True)
+        assert len(found) == 6
+        for name, (kind, said) in found.items():
+            assert kind == "InputError", name
+            assert f"the {n_ranks} ranks of comm hold different structures (rank {rank}: " in said, name
+            assert "SoapGAP(model) without comm" in said, name
+        assert energy == pytest.approx(Potential(tools.cheap_model()).compute(tools.crystal(1)).energy, abs=1e-11)
+
+
+@with_ranks
+def test_a_band_of_images_one_on_each_rank(tmp_path):
+    for refused, done, energies, expected in tools.on_ranks(2, "band", tmp_path):
+        assert refused[0] == "InputError"
+        assert "NEB(parallel=True)" in refused[1]
+        assert done is None
+        assert energies == expected
+        assert energies[0] != energies[1]
+
+
+@with_ranks
+def test_calculators_on_ranks_can_be_copied(tmp_path):
+    for energies, kept, changed, refused, strange, expected, n_ranks in tools.on_ranks(2, "copied", tmp_path):
+        assert n_ranks == 2
+        assert changed == {"skin": 1.5}
+        assert kept == [1.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+        np.testing.assert_allclose(energies, expected, rtol=0, atol=1e-11)
+        assert refused[0] == "HostError"
+        assert "expected MPI.COMM_WORLD or MPI.COMM_SELF" in refused[1]
+        assert strange[0] == "TypeError"
+        assert "expected a communicator of mpi4py" in strange[1]
+
+
+def test_the_world_of_ase_without_mpi(monkeypatch):
+    from ase.parallel import DummyMPI
+
+    from soapgap.calculator import SoapGAP
+    from soapgap.errors import HostError
+
+    calculator = SoapGAP(tools.cheap_model(), comm=DummyMPI(), n_threads=1)
+    assert isinstance(calculator.potential, Potential)
+    monkeypatch.setenv("PMI_SIZE", "4")
+    with pytest.raises(HostError, match="launcher started 4.*before `import ase`"):
+        SoapGAP(tools.cheap_model(), comm=DummyMPI(), n_threads=1)
+
+
 @pytest.fixture
 def files(tmp_path):
     """A model, structures, and structures of which the last has a strange element."""

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from soapgap.errors import InputError
 from soapgap.locks import OwnLock
 from soapgap.model import Model
 from soapgap.parallel import ParallelPotential
+from soapgap.parallel.channel import mpi_communicator
 from soapgap.potential import Potential
 
 __all__ = ["SoapGAP"]
@@ -42,15 +43,15 @@ class SoapGAP(Calculator):
         Default: OMP_NUM_THREADS, or all cores (1 under an MPI launcher).
     allow_external : bool
         Whether an external potential of the model may run code of its own.
-    comm : mpi4py.MPI.Comm, optional
-        Its ranks compute together: all run the same program and ask for the same things (`soapgap.parallel`, docs/parallel.md).
+    comm : mpi4py.MPI.Comm or ase.parallel.world, optional
+        Its ranks compute together: all run the same program and ask for the same things of the same structure
+        (`soapgap.parallel`, docs/parallel.md). Ranks with structures of their own get an error on all of them.
 
     Notes
     -----
     Units are ASE's: energy and energies in eV, forces in eV/Angstrom, stress = (1/V) dE/dstrain = -W/V in
-    eV/Angstrom^3 (xx, yy, zz, yz, xz, xy), for structures with a cell of non-zero volume.
-    External potentials of the model
-    are included; energies of the atoms and stress are missing if one of them does not give its part.
+    eV/Angstrom^3 (xx, yy, zz, yz, xz, xy), for structures with a cell of non-zero volume. External
+    potentials of the model are included; energies of the atoms and stress are missing if one of them does not give its part.
 
     `stresses` are the shares of the atoms, -W_i/V with V the volume of the cell, so that their sum is the stress (ASE's
     convention). W_i = -1/2 sum of r (x) dE/dr, symmetric part, over the pairs that i is in: LAMMPS's stress/atom is -W_i.
@@ -82,6 +83,8 @@ class SoapGAP(Calculator):
                             + _meant(strange))
         self._lock = OwnLock()
         super().__init__(**kwargs)
+        comm = None if comm is None else mpi_communicator(comm)
+        self._shared = comm is not None
         if comm is None:
             self.potential = Potential(model, n_threads=n_threads, skin=skin, allow_external=allow_external)
         else:
@@ -142,8 +145,13 @@ class SoapGAP(Calculator):
             self.results = self._computed(set(properties) & {"stress", "stresses"})
 
     def _computed(self, stresses: Collection[str]) -> dict:
+        if self._shared:
+            self.potential.check_same(self.atoms)
         volume = self._volume(stresses)
         if "stresses" in stresses:
+            if self._shared:
+                raise PropertyNotImplementedError("SoapGAP with comm has no stresses of the atoms, as its ranks add up the "
+                                                  "virial alone: take SoapGAP(model) without comm, or LAMMPS's stress/atom")
             result = self.potential.compute(self.atoms, virials=True)
         else:
             result = self.potential.compute(self.atoms)

@@ -18,7 +18,7 @@ from soapgap.neighbours.arrays import NeighbourArrays, concatenate
 from soapgap.neighbours.cache import NeighbourCache
 from soapgap.ranks import under_launcher
 
-__all__ = ["Potential", "Result", "check_finite", "default_threads", "open_model"]
+__all__ = ["Potential", "Result", "check_finite", "check_skin", "default_threads", "open_model"]
 
 TOGETHER = 256  # atoms for each thread, two batches; beyond it products gain nothing, and pairs of all leave the caches
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,7 @@ from soapgap.model.external import External
 from soapgap.parallel.channel import Channel
 from soapgap.parallel.plans import Plans
 from soapgap.parallel.share import RankShare, Totals
-from soapgap.potential import Result, check_finite, default_threads, open_model
-from soapgap.ranks import Ranks
+from soapgap.potential import Result, check_finite, check_skin, default_threads, open_model
 
 __all__ = ["ParallelPotential"]
 
@@ -77,11 +77,9 @@ class ParallelPotential:
     def __init__(self, model, comm, n_threads: int | None = None, skin: float = 0.0, allow_external: bool = False,
                  n_lists: int = 1):
         self._channel = Channel(comm)
-        self._ranks = Ranks(self._channel.comm)
         n_threads, opened, settings = n_threads or default_threads(), None, None
         with self._together():
-            if not (np.isfinite(skin) and skin >= 0.0):
-                raise InputError(f"skin = {skin}, expected a length of 0 Angstrom or more")
+            check_skin(skin)
             if self._channel.is_root:
                 *opened, folders = open_model(model, n_threads)
                 settings = opened[1].content, folders, float(skin)
@@ -90,11 +88,48 @@ class ParallelPotential:
             self.model, self.evaluator = opened or Model.opened(content, n_threads)
             self.external = External(self.model.external, self.model.species, allow_external, folders)
         self.species, self.cutoff = self.evaluator.species, self.evaluator.cutoff
-        self._plans = Plans(self.model, self.evaluator, self._channel.size, self.skin, n_lists)
-        self._shares: dict[int, RankShare] = {}
-        self._error: Exception | None = None
+        self._n_lists = n_lists
+        self._begin()
         self.n_built = 0
         self.seconds = {"lists": 0.0, "evaluation": 0.0}
+
+    def _begin(self) -> None:
+        """No lists yet."""
+        self._plans = Plans(self.model, self.evaluator, self._channel.size, self.skin, self._n_lists)
+        self._shares: dict[int, RankShare] = {}
+        self._error: Exception | None = None
+
+    def __getstate__(self) -> dict:
+        """A copy starts without lists, so that nothing needs to be said to other ranks."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_plans", "_shares", "_error", "_positions")}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._begin()
+
+    def adjust(self, skin: float, n_threads: int | None) -> None:
+        """Take another skin (Angstrom) and another number of threads, on all ranks together; the skin is that of rank 0."""
+        with self._together():
+            check_skin(skin)
+            evaluator = self.evaluator.clone(n_threads or default_threads())
+        self.evaluator, self.skin = evaluator, self._channel.broadcast_object(float(skin))
+        self._begin()
+
+    def check_same(self, atoms: Atoms) -> None:
+        """Whether all ranks have the same structure; all call it.
+
+        Raises
+        ------
+        InputError
+            On all ranks, if numbers, positions, cell or periodicity differ by a bit.
+        """
+        if not self._channel.agree(_digest(atoms)):
+            raise InputError(f"the {self._channel.size} ranks of comm hold different structures (rank {self._channel.rank}: "
+                             f"{atoms.symbols}, {len(atoms)} atoms): expected the same numbers, positions, cell and pbc on "
+                             "all, to the last bit, since they compute one structure together. If each rank has one of its "
+                             "own, as with NEB(parallel=True), give each a calculator of its own: SoapGAP(model) without comm; "
+                             "if groups of ranks share one, SoapGAP(model, comm=comm.Split(group)). If all should be the "
+                             "same, seed random numbers alike, or make the structure on rank 0 and comm.bcast it")
 
     @contextmanager
     def _together(self) -> Iterator[None]:
@@ -135,7 +170,7 @@ class ParallelPotential:
         """
         if not self._channel.is_root:
             return self._follow(serving=False)
-        with self._ranks.guard():
+        with self._channel.ranks.guard():
             results, error = self._lead(list(frames))
         if error is not None:
             raise error
@@ -231,7 +266,7 @@ class ParallelPotential:
 
     def _follow(self, serving: bool) -> list[Result] | None:
         """Do what the root says until there is a result or an error, or until it dismisses."""
-        with self._ranks.guard():
+        with self._channel.ranks.guard():
             outcome = self._obey(serving)
         if isinstance(outcome, Exception):
             raise outcome
@@ -330,6 +365,14 @@ class ParallelPotential:
             totals.energies[its] += values.energies
         if values.virial is not None:
             totals.virial[frame] += values.virial
+
+
+def _digest(atoms: Atoms) -> int:
+    """62 bits of a structure's SHA-1."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+        digest.update(np.ascontiguousarray(array))
+    return int.from_bytes(digest.digest()[:8], "little") >> 2
 
 
 def _results(batch, totals: Totals, external: bool) -> list[Result]:
