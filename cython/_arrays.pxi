@@ -42,15 +42,15 @@ def pair_vectors(neighbours, positions, box):
     box : ndarray, float64, shape (3, 3)
         Rows are lattice vectors, Angstrom.
     """
-    cdef int64_t n = len(neighbours.centre_atom)
-    cdef int64_t n_pairs = len(neighbours.neighbour_atom)
+    cdef int64_t n = _count(neighbours.centre_atom, "centre_atom")
+    cdef int64_t n_pairs = _count(neighbours.neighbour_atom, "neighbour_atom")
     cdef const int64_t[::1] centre = _atoms(neighbours.centre_atom, neighbours.n_atoms, "centre_atom")
     cdef const int64_t[::1] other = _atoms(neighbours.neighbour_atom, neighbours.n_atoms, "neighbour_atom")
     cdef const int64_t[::1] offsets = _rows(neighbours, n, n_pairs)
     cdef const int64_t[:, ::1] shift = _checked(neighbours.shift, np.int64, (n_pairs, 3), "shift")
     cdef const double[:, ::1] r = _checked(positions, np.float64, (neighbours.n_atoms, 3), "positions")
     cdef const double[:, ::1] h = _checked(box, np.float64, (3, 3), "box")
-    cdef double[:, ::1] vectors = _checked(neighbours.vectors, np.float64, (n_pairs, 3), "vectors")
+    cdef double[:, ::1] vectors = _writable(neighbours.vectors, np.float64, (n_pairs, 3), "vectors")
     if n_pairs:
         with nogil:
             c_pair_vectors(n, &centre[0], &offsets[0], &other[0], &shift[0, 0], &r[0, 0], &h[0, 0], &vectors[0, 0])
@@ -64,6 +64,26 @@ def _checked(array, dtype, shape, name):
         raise InputError(f"{name} is {array.dtype}{list(array.shape)}, expected a C-ordered "
                          f"{np.dtype(dtype)}{list(shape)} array")
     return array
+
+
+def _writable(array, dtype, shape, name):
+    if not _checked(array, dtype, shape, name).flags.writeable:
+        raise InputError(f"{name} is read-only, expected an array to write into: give a copy of it")
+    return array
+
+
+def _count(array, name):
+    if not isinstance(array, np.ndarray) or array.ndim != 1:
+        raise InputError(f"{name} is {array!r:.60}, expected a numpy array of int64[n]")
+    return len(array)
+
+
+def _clear_beside_rows(offsets, *of_pairs):
+    """The evaluator writes the pairs of the rows that it is given; those of a list's other rows get zeros."""
+    for array in of_pairs:
+        if array is not None:
+            array[:offsets[0]] = 0.0
+            array[offsets[-1]:] = 0.0
 
 
 def _atoms(array, n_atoms, name):
@@ -88,8 +108,8 @@ cdef const int64_t[::1] _rows(neighbours, int64_t n, int64_t n_pairs) except *:
 cdef System _system(neighbours, int n_species, bint with_atoms=False) except *:
     """Checks the arrays' types, shapes and ranges; the view is valid as long as `neighbours` is. Atoms of centres and pairs only if
     they are asked for."""
-    cdef int64_t n = len(neighbours.centre_atom)
-    cdef int64_t n_pairs = len(neighbours.neighbour_atom)
+    cdef int64_t n = _count(neighbours.centre_atom, "centre_atom")
+    cdef int64_t n_pairs = _count(neighbours.neighbour_atom, "neighbour_atom")
     cdef const int32_t[::1] cs = _checked(neighbours.centre_species, np.int32, (n,), "centre_species")
     cdef const int64_t[::1] of = _rows(neighbours, n, n_pairs)
     cdef const int32_t[::1] ns = _checked(neighbours.neighbour_species, np.int32, (n_pairs,), "neighbour_species")

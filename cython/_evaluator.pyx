@@ -178,7 +178,7 @@ cdef class Evaluator:
     cdef _evaluate(self, neighbours, int property, bint backward, adjoint, int output, handed, sums):
         cdef System system = _system(neighbours, len(self.species))
         cdef int64_t n_out = self.properties[property].n_out
-        cdef int64_t n_pairs = len(neighbours.neighbour_atom)
+        cdef int64_t n_pairs = _count(neighbours.neighbour_atom, "neighbour_atom")
         cdef double[:, ::1] values = np.empty((system.neighbours.n_centres, n_out))
         cdef double[:, ::1] pairs = np.empty((n_pairs if backward else 0, 3))
         cdef const double[:, ::1] given
@@ -196,7 +196,7 @@ cdef class Evaluator:
         back.values = NULL
         back.pairs = &pairs[0, 0] if pairs.shape[0] else none
         if handed is not None:
-            shared = _checked(handed, np.float64, (n_pairs,), "shares")
+            shared = _writable(handed, np.float64, (n_pairs,), "shares")
             outputs.handed = &shared[0] if n_pairs else none
         if adjoint is not None:
             given = _checked(adjoint, np.float64, (system.neighbours.n_centres, n_out), "adjoint")
@@ -206,6 +206,7 @@ cdef class Evaluator:
             c_sums = &summed[0] if summed.shape[0] else NULL
         with self.lock, nogil:
             c_evaluate(self.model, w[0], system, c_sums, outputs, &back if backward else NULL)
+        _clear_beside_rows(neighbours.offsets, np.asarray(pairs) if backward else None, handed)
         return np.asarray(values), (np.asarray(pairs) if backward else None)
 
     def accumulate(self, neighbours):
@@ -242,7 +243,8 @@ cdef class Evaluator:
             W = -dE/dstrain in eV.
         """
         cdef System system = _system(neighbours, len(self.species), True)
-        cdef const double[:, ::1] g = _checked(gradients, np.float64, (len(neighbours.neighbour_atom), 3), "gradients")
+        cdef int64_t n_pairs = _count(neighbours.neighbour_atom, "neighbour_atom")
+        cdef const double[:, ::1] g = _checked(gradients, np.float64, (n_pairs, 3), "gradients")
         cdef double[:, ::1] forces = np.zeros((neighbours.n_atoms, 3))
         cdef double[:, ::1] virial = np.zeros((3, 3))
         if g.shape[0] > 0:

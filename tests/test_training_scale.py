@@ -354,3 +354,17 @@ def test_coinciding_points_are_named(data, tmp_path, monkeypatch):
     result = fit(settings(data, tmp_path, "chosen"), quiet=True, threads=1)
     assert result.conditions.jitter == 1e-8
     assert any("coincide" in text for text in result.warnings)
+
+
+def test_a_resumed_fit_keeps_its_jitter(data, tmp_path, monkeypatch):
+    """Rows that are folded in hold its factor: where K_mm is near the edge, another CPU could choose another one."""
+    monkeypatch.setattr("soapgap.learn.prior.JITTERS", (1e-6,))
+    with monkeypatch.context() as patch:
+        patch.setattr(FIT, "solve", None)
+        with pytest.raises(TypeError):
+            fit(settings(data, tmp_path), quiet=True, threads=1, checkpoint_seconds=0.0)
+    undisturbed = fit(settings(data, tmp_path, "undisturbed"), quiet=True, threads=1).model
+    monkeypatch.setattr("soapgap.learn.prior.JITTERS", (1e-3,))
+    resumed = fit(settings(data, tmp_path), quiet=True, threads=1, resume=True)
+    assert resumed.conditions.jitter == 1e-6
+    np.testing.assert_allclose(predictions(resumed.model), predictions(undisturbed), rtol=0, atol=1e-8)

@@ -81,6 +81,11 @@ static bool same_features(const SoapForm &a, const SoapForm &b) {
          f.factor == g.factor && std::equal(f.pairs.begin(), f.pairs.end(), g.pairs.begin(), g.pairs.end(), same_pair);
 }
 
+// Whether x of one is worth as much as x of the other: there is one output, and one derivative, for all their centres.
+static bool same_kernel(const Kernel &k, const Kernel &l) {
+  return k.n_sparse == l.n_sparse && k.zeta == l.zeta && k.offset == l.offset && k.points == l.points && k.weights == l.weights;
+}
+
 std::int64_t AveragedSoapTerm::join(const std::vector<std::unique_ptr<Term>> &terms, std::int64_t start) {
   std::map<int, std::vector<AveragedSoapTerm *>> groups;
   for (const auto &term : terms)
@@ -90,10 +95,10 @@ std::int64_t AveragedSoapTerm::join(const std::vector<std::unique_ptr<Term>> &te
     const SoapForm &first = group.front()->exact();
     for (const AveragedSoapTerm *term : group) {
       const SoapForm &form = term->exact();
-      if (!same_features(form, first) || form.kernel.n_sparse != first.kernel.n_sparse || form.kernel.zeta != first.kernel.zeta ||
+      if (!same_features(form, first) || !same_kernel(form.kernel, first.kernel) ||
           std::count(centres.begin(), centres.end(), term->centre()))
         throw Error("features.average = " + std::to_string(number) + " joins terms that differ in n_max, l_max, channels, features or "
-                    "sparse points, or have the same centre; expected terms that differ in their centre alone");
+                    "sparse points or weights, or have the same centre; expected terms that differ in their centre alone");
       centres.push_back(term->centre());
     }
     for (AveragedSoapTerm *term : group) {

@@ -41,11 +41,6 @@ class Earlier:
                      facts["thetas"], sum(map(len, self.state.sparse)))
 
     @property
-    def jitter(self) -> float:
-        """What the earlier fit added to the diagonal of K_mm (eV^2), on which its triangle depends."""
-        return self.state.facts["config"]["sparse_jitter"]
-
-    @property
     def training_data(self) -> list[dict[str, Any]]:
         """Files, fingerprint and counts of the data in it, the oldest first."""
         return self.state.facts["training_data"]
@@ -89,11 +84,10 @@ def earlier_fit(model: Path, config: FitConfig) -> Earlier:
         if old[key] != new[key]:
             raise InputError(f"{key} of this configuration is not that of {model.name}, and must be to add data: "
                              + _difference(old[key], new[key]))
-    earlier = Earlier(state)
-    if config.sparse_jitter not in ("auto", earlier.jitter):
-        raise InputError(f"sparse_jitter = {config.sparse_jitter:g}, but {model.name} was fitted with {earlier.jitter:g}, "
+    if config.sparse_jitter not in ("auto", state.jitter):
+        raise InputError(f"sparse_jitter = {config.sparse_jitter:g}, but {model.name} was fitted with {state.jitter:g}, "
                          "which added data cannot change; leave it out, or give \"auto\"")
-    return earlier
+    return Earlier(state)
 
 
 def _difference(old: Any, new: Any) -> str:

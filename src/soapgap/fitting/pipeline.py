@@ -119,7 +119,7 @@ class _Fit:
                 self._estimate()
             with self._timed("sparse points"):
                 state = self._choose(restart, resume)
-                self._make_prior()
+                self._make_prior(state)
             with self._timed("design matrix and QR"):
                 solver = self._factorise(state)
             with self._timed("solution"):
@@ -182,9 +182,13 @@ class _Fit:
             self.kernels = make_kernels(p.plan, self.threads, self.say, sparse, origins)
         return state
 
-    def _make_prior(self) -> None:
-        """K_mm and its factor; an error if it is singular, before the long part."""
-        jitter = self.config.sparse_jitter if self.earlier is None else self.earlier.jitter
+    def _make_prior(self, state: FitState | None) -> None:
+        """K_mm and its factor; an error if it is singular, before the long part.
+
+        Rows that have been folded in hold the factor of their jitter: no other may be chosen for the rest, by another CPU for
+        example.
+        """
+        jitter = self.config.sparse_jitter if state is None else state.jitter
         prior = make_prior(self.kernels, jitter, self.problem.train, self.say) if self.ranks.is_root else None
         self.prior = self.ranks.broadcast(prior)
 

@@ -56,6 +56,11 @@ class FitState:
     facts: dict[str, Any] = field(default_factory=dict)
     n_rhs: int = 1
 
+    @property
+    def jitter(self) -> float:
+        """What was added to the diagonal of K_mm (eV^2), on which the triangle depends."""
+        return self.facts["config"]["sparse_jitter"]
+
     def save(self, path: Path) -> None:
         """Write the file as a whole.
 
