@@ -6,11 +6,13 @@ import ase
 import numpy as np
 import pytest
 from ase.io import write
+from evaluator_tools import model, soap_term
 from programs import run_gap_fit
 from quip_files import POINTS, coordinate, gap, glue, save
 
 from soapgap.errors import InputError
 from soapgap.quip.document import Document, GapParams, GlueParams, read_document
+from soapgap.quip.exporter import write_quip
 from soapgap.quip.writer import write_document
 
 # Writing
@@ -163,3 +165,12 @@ def test_quippy_reads_nested_sums_and_scales(fitted, tmp_path):
         atoms.calc = potential(arguments, param_filename=str(path))
         energies.append(atoms.get_potential_energy())
     np.testing.assert_allclose(energies[0], energies[1] + 3.5 * energies[2], rtol=1e-14)
+
+
+def test_a_model_with_several_energies_is_refused(tmp_path):
+    """Only the first set of weights would be written."""
+    term = soap_term("Si", ["Si"], radial_basis="equispaced")
+    several = dataclasses.replace(term, weights=np.repeat(term.weights, 2, axis=0))
+    with pytest.raises(InputError, match="2 energies for each centre, and a QUIP file holds one"):
+        write_quip(model(several), tmp_path / "gap.xml")
+    assert not list(tmp_path.iterdir())

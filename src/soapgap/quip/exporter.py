@@ -46,6 +46,9 @@ def document_of(model: Model) -> Document:
     if model.external:
         raise InputError("the model has external potentials, of LAMMPS or ASE, which a QUIP file cannot hold: it cannot be "
                          "exported")
+    if model.properties[0].n_out != 1:
+        raise InputError(f"the model has {model.properties[0].n_out} energies for each centre, and a QUIP file holds one: it "
+                         "cannot be exported")
     label = model.provenance.get("quip", {}).get("label", "soapgap")
     glue, others = [], []
     for term in model.terms:
