@@ -5,22 +5,27 @@ import json
 import struct
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluator_build import build_evaluator, write_structures
 from few_body_models import make_average_model, make_channels_model, make_few_body_model
-from hostile_models import changed, mutants, packed, unpacked
+from hostile_models import changed, mutants, packed, places, unpacked
 from models import make_two_species_model, random_structure
-from programs import run_python
+from programs import run_program, run_python
 
 import soapgap
 from soapgap.errors import InputError, ModelFileError
 from soapgap.evaluation import evaluate_file
 from soapgap.model import Model, PairTerm, RadialTable
 from soapgap.potential import Potential
+from soapgap.quip.exporter import document_of
 from soapgap.reduction.soap import reduce_term
 from soapgap.reduction.triplet import tabulated
+from soapgap.report.model_info import print_info
 
+GOLDEN = Path(__file__).parent / "golden"
 TERMS = ("properties", 0, "terms")
 
 
@@ -33,27 +38,26 @@ def small_models() -> dict[str, Model]:
 
 
 def refused(content: bytes, words: str) -> None:
-    """Both ways in say the same, with what to do, and at once."""
+    """In words, and at once."""
     start = time.monotonic()
     with pytest.raises(ModelFileError, match=words):
         Model.from_bytes(content)
     assert time.monotonic() - start < 5.0
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda meta: [changed(meta, (*TERMS, 1, "features", "l_factors"), [1.0, 0.9, 0.8, 0.7])], "differ in.*features.*centre alone"),
-    (lambda meta: [changed(meta, (*TERMS, 1, "features", "normalise"), False)], "differ in.*centre alone"),
-    (lambda meta: [changed(meta, (*TERMS, 1, "kernel", "zeta"), 3.0)], "differ in.*centre alone"),
-    (lambda meta: [changed(meta, (*TERMS, 1, "centre"), "Si")], "same centre"),
+@pytest.mark.parametrize(("path", "value", "words"), [
+    (("features", "l_factors"), [1.0, 0.9, 0.8, 0.7], "differ in.*features.*centre alone"),
+    (("features", "normalise"), False, "differ in.*centre alone"),
+    (("kernel", "zeta"), 3.0, "differ in.*centre alone"),
+    (("centre",), "Si", "same centre"),
 ])
-def test_terms_of_one_average_are_alike(change, words):
+def test_terms_of_one_average_are_alike(path, value, words):
     meta, arrays = unpacked(make_average_model().to_bytes())
-    for fresh in change(meta):
-        refused(packed(fresh, arrays), words)
+    refused(packed(changed(meta, (*TERMS, 1, *path), value), arrays), words)
 
 
 def average_of(*shapes) -> bytes:
-    """Averaged terms of Si and O, each with its own (n_max, l_max) and one feature for each l, listed so often that they have as
+    """Averaged terms of Si and O, each with its own (n_max, l_max) and one feature for each l, so often that they have as
     many."""
     meta, _ = unpacked(make_average_model().to_bytes())
     terms, arrays = [], {}
@@ -93,7 +97,7 @@ def few_bodies(path, value) -> bytes:
 
 @pytest.mark.parametrize(("path", "value", "words"), [
     # more than 2^31 rows in all, each segment within bounds
-    ((0, "source", "segments"), [[k * 0.005, (k + 1) * 0.005, 9999999] for k in range(799)] + [[3.995, 4.0, 3]], "fewer than 2"),
+    ((0, "source", "segments"), [[k / 200, (k + 1) / 200, 9999999] for k in range(800)], "fewer than 2"),
     ((0, "source", "segments"), [[0.0, 4.0, 2**32 + 145]], "n_intervals.*expected whole numbers from 1"),
     ((0, "source", "segments"), [[0.0, 4.0, 1e300]], r"expected \[start, stop, n_intervals\]"),
     ((0, "source", "segments"), {"a": [0.0, 4.0, 145]}, "not a list"),
@@ -120,7 +124,7 @@ def test_deep_json_is_refused_before_it_is_parsed(deep, inside):
         header = header.replace(b'\\"DEEP\\"', json.dumps(deep)[1:-1].encode())
     else:
         header = header[:-1] + b',"deep":' + deep.encode() + b"}"
-    refused(struct.pack("<Q", len(header)) + header + content[8 + n:], "its (header|metadata) .*more than 64 deep.*make it again")
+    refused(struct.pack("<Q", len(header)) + header + content[8 + n:], "its (header|metadata) .*than 64 deep.*make it again")
 
 
 def test_brackets_in_texts_are_not_depth():
@@ -195,7 +199,8 @@ def test_overlapping_arrays_are_refused(shift):
 @pytest.mark.parametrize(("path", "value"), [
     ((0, "origin"), [1]), ((0, "origin"), None), ((3, "origin"), "x"), ((11, "origin"), 1), ((3, "grid", "report"), 7),
     ((11, "neighbours"), {"a": "O", "b": "Si"}), ((3, "kernel", "permutations"), [[0.0, 1.0, 2.0]]),
-    ((3, "kernel", "permutations"), [[0, 1, 2]] * 7), ((0, "species"), "Si"), ((), {"0": 1}), ((0,), None), ((0, "tensors"), [])])
+    ((3, "kernel", "permutations"), [[0, 1, 2]] * 7), ((0, "species"), "Si"), ((), {"0": 1}), ((0,), None),
+    ((0, "tensors"), [])])
 def test_values_of_another_type_are_refused_in_words(path, value):
     refused(few_bodies(path, value), ".")
 
@@ -231,6 +236,44 @@ def test_seeded_mutants_are_refused_or_computed(name):
     found = [outcome(mutant) for mutant in mutants(content, 120, seed=len(name))]
     assert found.count("refused") > 60
     assert found.count("computed") > 0
+
+
+def test_what_a_model_says_of_its_origin_may_be_anything(tmp_path):
+    """Information and export refuse in words what they cannot use."""
+    meta, arrays = unpacked((GOLDEN / "format_2_few_body.safetensors").read_bytes())
+    quip = {"coordinate": 1, "delta": 0.1, "theta": [1.0]}
+    meta["properties"][0]["terms"][0]["origin"] = {"kind": "distance_2b", "quip": quip}
+    refusals = 0
+    for path in places(meta):
+        inside = path[:1] == ("provenance",) or "origin" in path[:-1]
+        for value in (..., 3, {"quip": 7}) if inside and len(path) > 1 else ():
+            model = Model.from_bytes(packed(changed(meta, path, value), arrays))
+            model.save(tmp_path / "m.safetensors")
+            for work, argument, error in ((document_of, model, InputError),
+                                          (print_info, tmp_path / "m.safetensors", ModelFileError)):
+                try:
+                    work(argument)
+                except error:
+                    refusals += 1
+    assert refusals > 0
+
+
+@pytest.mark.slow
+def test_mutants_under_the_sanitizers(tmp_path):
+    """Read, evaluated and made rows of, or refused: without a memory error and with no allocation above 2 GB."""
+    build = build_evaluator(tmp_path, "-DSOAPGAP_SANITIZE=address,undefined,float-cast-overflow", "-DSOAPGAP_SELFTEST=ON")
+    write_structures(tmp_path / "structures.txt", [random_structure(3, n_atoms=6, length=6.0)])
+    for seed, (name, model) in enumerate(small_models().items()):
+        with open(tmp_path / "models", "wb") as file:
+            for mutant in mutants(model.to_bytes(), 1500, seed=1000 + seed):
+                file.write(struct.pack("<Q", len(mutant)) + mutant)
+        done = run_program([build / "soapgap_selftest", "--survive", tmp_path / "models", tmp_path / "structures.txt"],
+                           ASAN_OPTIONS="detect_leaks=1:max_allocation_size_mb=2000", UBSAN_OPTIONS="halt_on_error=1")
+        assert done.status == 0, name + done.stderr[-3000:]
+        assert done.stderr == ""
+        read, refused = (int(word) for word in done.stdout.split() if word.isdigit())
+        assert read > 100, name
+        assert refused > 500, name
 
 
 # ---- results that are not finite --------------------------------------------------------------------------------------

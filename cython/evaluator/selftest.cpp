@@ -1,7 +1,10 @@
 // Runs the public surface over structures from a text file, for sanitizers. SPDX-License-Identifier: BSD-3-Clause
 //
 //   soapgap_selftest MODEL STRUCTURES
-// Checks that pairs are sorted, that one and two threads agree, that forces sum to zero, that rows add up, and that truncated
+//   soapgap_selftest --survive MODELS STRUCTURES
+// The second: MODELS is many model files in one, each after its size (8 bytes, little endian), damaged in any way. Each must be refused
+// or evaluated; what numbers come out does not matter.
+// The first checks that pairs are sorted, that one and two threads agree, that forces sum to zero, that rows add up, and that truncated
 // models are refused.
 #include <algorithm>
 #include <cmath>
@@ -121,25 +124,44 @@ void check_rows(const soapgap::Model &model, soapgap::Workspace &workspace, int 
   }
 }
 
-bool one_structure(const soapgap::Model &model, std::ifstream &file) {
+struct Structure {
+  std::vector<std::int32_t> centre_species, neighbour_species;
+  std::vector<std::int64_t> offsets, centre_atom, neighbour_atom;
+  std::vector<double> vectors;
+  std::size_t n_pairs() const { return neighbour_atom.size(); }
+  soapgap::System system() const {
+    soapgap::System system;
+    system.neighbours.n_centres = static_cast<std::int64_t>(centre_atom.size());
+    system.neighbours.centre_species = centre_species.data();
+    system.neighbours.offsets = offsets.data();
+    system.neighbours.neighbour_species = neighbour_species.data();
+    system.neighbours.vectors = vectors.data();
+    system.n_atoms = system.neighbours.n_centres;
+    system.centre_atom = centre_atom.data();
+    system.neighbour_atom = neighbour_atom.data();
+    return system;
+  }
+};
+
+bool read_structure(std::ifstream &file, Structure &s) {
   std::size_t n = 0, n_pairs = 0;
   if (!(file >> n >> n_pairs)) return false;
-  const auto centre_species = read<std::int32_t>(file, n);
-  const auto offsets = read<std::int64_t>(file, n + 1);
-  const auto neighbour_species = read<std::int32_t>(file, n_pairs);
-  const auto centre_atom = read<std::int64_t>(file, n), neighbour_atom = read<std::int64_t>(file, n_pairs);
-  const auto vectors = read<double>(file, 3 * n_pairs);
+  s.centre_species = read<std::int32_t>(file, n);
+  s.offsets = read<std::int64_t>(file, n + 1);
+  s.neighbour_species = read<std::int32_t>(file, n_pairs);
+  s.centre_atom = read<std::int64_t>(file, n);
+  s.neighbour_atom = read<std::int64_t>(file, n_pairs);
+  s.vectors = read<double>(file, 3 * n_pairs);
   require(bool(file), "the structures file is too short");
-  check_pairs(offsets, neighbour_atom);
-  soapgap::System system;
-  system.neighbours.n_centres = static_cast<std::int64_t>(n);
-  system.neighbours.centre_species = centre_species.data();
-  system.neighbours.offsets = offsets.data();
-  system.neighbours.neighbour_species = neighbour_species.data();
-  system.neighbours.vectors = vectors.data();
-  system.n_atoms = static_cast<std::int64_t>(n);
-  system.centre_atom = centre_atom.data();
-  system.neighbour_atom = neighbour_atom.data();
+  return true;
+}
+
+bool one_structure(const soapgap::Model &model, std::ifstream &file) {
+  Structure structure;
+  if (!read_structure(file, structure)) return false;
+  const std::size_t n_pairs = structure.n_pairs();
+  check_pairs(structure.offsets, structure.neighbour_atom);
+  const soapgap::System system = structure.system();
   for (std::size_t property = 0; property < model.properties().size(); ++property)
     check_outputs(model, system, static_cast<int>(property), n_pairs);
   soapgap::Workspace one(1);
@@ -147,9 +169,54 @@ bool one_structure(const soapgap::Model &model, std::ifstream &file) {
   return true;
 }
 
+// Energies, gradients and rows of a model that need not make sense; a term may refuse.
+void use(const soapgap::Model &model, const Structure &structure) {
+  const auto n_species = static_cast<std::int32_t>(model.species().size());
+  for (const auto *list : {&structure.centre_species, &structure.neighbour_species})
+    for (std::int32_t species : *list)
+      if (species >= n_species) return;  // the host's business
+  const soapgap::System system = structure.system();
+  const auto n = static_cast<std::size_t>(system.n_atoms);
+  soapgap::Workspace workspace(1);
+  for (std::size_t property = 0; property < model.properties().size(); ++property) {
+    const std::size_t n_out = static_cast<std::size_t>(model.properties()[property].n_out);
+    std::vector<double> values(n * n_out), pairs(3 * structure.n_pairs()), handed(structure.n_pairs() * n_out + 1);
+    soapgap::Adjoint back;
+    back.pairs = pairs.data();
+    soapgap::evaluate(model, workspace, system, nullptr, {static_cast<int>(property), values.data(), handed.data()}, &back);
+  }
+  for (int term = 0; term < model.n_terms() && !model.needs().sums; ++term) {
+    const auto m = static_cast<std::size_t>(soapgap::n_sparse(model, term));
+    std::vector<double> energy(m), gradients(3 * n * m), strain(6 * m), local(n * m);
+    if (m > 0) soapgap::rows(model, workspace, term, system, {energy.data(), gradients.data(), strain.data(), local.data()});
+  }
+}
+
+int survive(const char *models, const char *structures) {
+  std::ifstream file(models, std::ios::binary), structures_file(structures);
+  Structure structure;
+  require(read_structure(structures_file, structure), "the structures file is empty");
+  int n_refused = 0, n_used = 0;
+  std::uint64_t size = 0;
+  while (file.read(reinterpret_cast<char *>(&size), sizeof(size))) {
+    std::string bytes(size, '\0');
+    require(bool(file.read(&bytes[0], static_cast<std::streamsize>(size))), "the models file is too short");
+    try {
+      const soapgap::Model model = soapgap::Model::from_bytes(bytes.data(), bytes.size());
+      ++n_used;
+      use(model, structure);
+    } catch (const soapgap::Error &) {
+      ++n_refused;
+    }
+  }
+  std::cout << n_used << " read, " << n_refused << " refused\n";
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char **argv) try {
+  if (argc == 4 && std::string(argv[1]) == "--survive") return survive(argv[2], argv[3]);
   require(argc == 3, "usage: soapgap_selftest MODEL STRUCTURES");
   std::ifstream model_file(argv[1], std::ios::binary), structures(argv[2]);
   const std::string bytes((std::istreambuf_iterator<char>(model_file)), std::istreambuf_iterator<char>());

@@ -43,6 +43,18 @@ def write_quip(model: Model, path) -> None:
 
 def document_of(model: Model) -> Document:
     """The potential file's content; see `write_quip`."""
+    try:
+        return _document(model)
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # what a model file says of where its terms come from is not checked when it is read
+        raise InputError(f"what the model says of where its terms come from is not understood ({type(error).__name__}: "
+                         f"{error}), expected what a fit or a conversion writes: it cannot be exported; fit or convert "
+                         "again") from None
+
+
+def _document(model: Model) -> Document:
     if model.external:
         raise InputError("the model has external potentials, of LAMMPS or ASE, which a QUIP file cannot hold: it cannot be "
                          "exported")

@@ -4,6 +4,7 @@ import json
 
 from rich.table import Table
 
+from soapgap.errors import ModelFileError
 from soapgap.model import Model
 from soapgap.model.external import lammps_lines
 from soapgap.reduction.model import describe_reductions
@@ -14,8 +15,17 @@ __all__ = ["print_info"]
 
 def print_info(path) -> None:
     """Print the content of a model file: terms, checksum, training data, errors, and the command that made it."""
-    model = Model.load(path)
-    say = Reporter()
+    model, say = Model.load(path), Reporter()
+    try:
+        _print(model, say, path)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        # what evaluation does not use is not checked when the file is read
+        raise ModelFileError(f"{path}: what it says of its origin is not understood ({type(error).__name__}: {error}), "
+                             "expected what a fit or a conversion writes; energies and forces do not depend on it: fit or "
+                             "convert again") from None
+
+
+def _print(model: Model, say: Reporter, path) -> None:
     provenance = model.provenance
     data, quip = provenance.get("training_data", {}), provenance.get("quip", {})
     say.line(str(path), style="bold")

@@ -76,7 +76,7 @@ class Term:
     @property
     def name(self) -> str:
         """The kind as the user knows it, such as distance_2b or zbl."""
-        return self.recipe.get("kind", self.kind)
+        return str(self.recipe.get("kind", self.kind))
 
     @property
     def shown_species(self) -> str:
