@@ -82,7 +82,7 @@ void read_channels(SourceShape &shape, const json &channels, const std::string &
   for (int channel = 0; channel < shape.n_channels; ++channel) shape.block_of.push_back(channel);
 }
 
-// What evaluation makes room for must not grow beyond what a machine has: products of all functions of an l with one another, and the
+// What evaluation takes memory for must not grow beyond what a machine has: products of all functions of an l with one another, and the
 // coefficients of a batch of centres. Eighty-nine species with twelve functions each and l_max = 12 are 1068 functions and 180492
 // coefficients.
 void check_sizes(const SourceShape &shape, const std::string &where) {
