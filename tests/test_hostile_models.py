@@ -265,7 +265,7 @@ def test_mutants_under_the_sanitizers(tmp_path):
     write_structures(tmp_path / "structures.txt", [random_structure(3, n_atoms=6, length=6.0)])
     for seed, (name, model) in enumerate(small_models().items()):
         with open(tmp_path / "models", "wb") as file:
-            for mutant in mutants(model.to_bytes(), 1500, seed=1000 + seed):
+            for mutant in mutants(model.to_bytes(), 800, seed=1000 + seed):
                 file.write(struct.pack("<Q", len(mutant)) + mutant)
         done = run_program([build / "soapgap_selftest", "--survive", tmp_path / "models", tmp_path / "structures.txt"],
                            ASAN_OPTIONS="detect_leaks=1:max_allocation_size_mb=2000", UBSAN_OPTIONS="halt_on_error=1")
