@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 from common import Table, interleaved, median
+from soapgap._evaluator import Evaluator
 from systems import CUTOFF, structure, synthetic_model
 
 from soapgap import Potential
-from soapgap._evaluator import Evaluator
 from soapgap.neighbours.arrays import neighbour_arrays
 
 N_ATOMS, N_OUT, N_CLONES = 512, 10, 4

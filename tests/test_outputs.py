@@ -1,4 +1,4 @@
-"""Several outputs of a centre: each is a model of its own, and any derivative of them is pulled back; for every kind of term."""
+"""Several outputs of a centre: each is a model of its own; any derivative of them is pulled back; for every kind of term."""
 
 import json
 import resource
@@ -14,9 +14,9 @@ from few_body_models import (
     triplet_terms,
 )
 from models import CUTOFF, SPECIES, make_two_species_model, pair_term, random_structure
+from soapgap._evaluator import Evaluator
 from test_model_file import sealed
 
-from soapgap._evaluator import Evaluator
 from soapgap.errors import InputError, ModelFileError
 from soapgap.model import Model, RadialTable, Reduction
 from soapgap.neighbours.arrays import neighbour_arrays
@@ -230,6 +230,18 @@ def test_what_does_not_fit_is_refused(neighbours, options, words):
     evaluator = models("soap")[0].evaluator()
     with pytest.raises(InputError, match=words):
         evaluator.outputs(neighbours, **options)
+
+
+def test_offsets_that_one_e0_cannot_hold_are_refused():
+    """The class of models has one e0 for each species; nothing is lost without a word."""
+    def change(meta):
+        (energy,) = meta["properties"]
+        energy["offsets"] = [[0.25 * o for o in range(energy["n_out"])] for _ in meta["species"]]
+
+    content = sealed(Model(SPECIES, dict.fromkeys(SPECIES, 0.0), models("soap")[0].terms).to_bytes(), change)
+    assert Evaluator(content).properties[0].n_out == N_OUT
+    with pytest.raises(ModelFileError, match="different offsets for one species"):
+        Model.from_bytes(content)
 
 
 def test_terms_must_have_as_many_outputs():

@@ -134,6 +134,9 @@ class Model:
             check_potentials(external, meta["species"])
         except InputError as error:
             raise ModelFileError(f"an external potential is not understood: {error}") from None
+        if any(len(set(offsets)) > 1 for offsets in entry["offsets"]):
+            raise ModelFileError("the energies of the model have different offsets for one species: this class holds one e0 "
+                                 "for each; `Evaluator` reads them all")
         e0 = {symbol: offsets[0] for symbol, offsets in zip(meta["species"], entry["offsets"])}
         return cls(meta["species"], e0, terms, meta["provenance"], external)
 
