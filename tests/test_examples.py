@@ -212,14 +212,16 @@ class TestReadme:
 
 
 def test_ase_page(copy, monkeypatch):
-    """The block of docs/ase.md, each of its last four expressions by value."""
+    """The block of docs/ase.md, each of its last five expressions by value."""
     monkeypatch.chdir(copy)
     lines = block("docs/ase.md", "python").splitlines()
     names = {}
-    exec("\n".join(lines[:-4]), names)
-    energy, energies, forces, stress = [eval(line, names) for line in lines[-4:]]
+    exec("\n".join(lines[:-5]), names)
+    energy, energies, forces, stress, stresses = [eval(line, names) for line in lines[-5:]]
     assert energy / 8 == pytest.approx(DIAMOND, abs=CLOSE)
     np.testing.assert_allclose(energies, energy / 8, rtol=1e-10)
     np.testing.assert_allclose(forces, np.zeros((8, 3)), atol=1e-9)
     assert stress.shape == (6,)
     np.testing.assert_allclose(stress, [stress[0]] * 3 + [0.0] * 3, atol=1e-9)
+    assert stresses.shape == (8, 6)
+    np.testing.assert_allclose(stresses.sum(axis=0), stress, rtol=0, atol=1e-12)
